@@ -84,7 +84,7 @@ fn take_attribute<'a>(input: &mut &'a [u8], what: &'static str) -> Result<(u64, 
 }
 
 fn unknown(what: &'static str, tag: u64) -> Result<(), WireError> {
-    if tag % 2 == 0 { Ok(()) } else { Err(WireError::UnknownAttribute { what, tag }) }
+    if tag.is_multiple_of(2) { Ok(()) } else { Err(WireError::UnknownAttribute { what, tag }) }
 }
 
 /// Appends the attributes of a group.

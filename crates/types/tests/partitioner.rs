@@ -4,7 +4,8 @@ use affinity_types::{Key, PartitionId, murmur2};
 use serde_json::Value;
 
 fn bytes(hex: &str) -> Vec<u8> {
-    (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap()).collect()
+    let byte = |i: usize| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).expect("hex");
+    (0..hex.len() / 2).map(byte).collect()
 }
 
 #[test]
