@@ -1,4 +1,5 @@
 //! What the disk under the other benchmarks does: without it no figure about durability can be read.
+//! A few microseconds mean that the directory lies in memory (`--dir` names another).
 
 use std::fs::File;
 use std::io::Write;

@@ -20,6 +20,9 @@ use report::{Line, Report};
 /// Every benchmark, in the order of the house.
 const BENCHES: &[Bench] = &[murmur2::MURMUR2, disk::DISK_SYNC];
 
+/// Where files go unless told otherwise.
+const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench");
+
 fn main() -> ExitCode {
     let names: Vec<&str> = BENCHES.iter().map(|bench| bench.name).collect();
     let options = match Options::parse(std::env::args().skip(1), &names) {
@@ -65,7 +68,7 @@ fn run(options: &Options) -> ExitCode {
 
 fn measure(bench: &Bench, options: &Options) -> Result<Vec<Line>, Failure> {
     eprintln!("{}: {}", bench.name, bench.about);
-    let dir = options.dir.as_deref().unwrap_or(Path::new("target/bench"));
+    let dir = options.dir.as_deref().unwrap_or(Path::new(DIR));
     let mut run = Run::new(bench, dir, options.pairs)?;
     (bench.run)(&mut run)?;
     Ok(run.into_lines())
