@@ -13,7 +13,7 @@ mod report;
 use std::path::Path;
 use std::process::ExitCode;
 
-use harness::{Bench, Failure, Run};
+use harness::{Bench, Failure, Run, Stopwatch};
 use options::{Options, USAGE};
 use report::{Line, Report};
 
@@ -51,6 +51,7 @@ fn list() {
 
 /// Runs what was asked for: one benchmark's failure does not keep the next from running.
 fn run(options: &Options) -> ExitCode {
+    let watch = Stopwatch::start();
     let mut report = Report::new(options.json);
     let mut failed = false;
     for bench in BENCHES.iter().filter(|bench| options.wants(bench.name, bench.quick)) {
@@ -63,6 +64,7 @@ fn run(options: &Options) -> ExitCode {
         }
     }
     report.finish();
+    eprintln!("took {:.0} s", watch.elapsed().as_secs_f64());
     if failed || options.gate && report.any_short() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 

@@ -41,9 +41,12 @@ pub(crate) fn check() -> Checked {
         let args = ["doc", "--locked", "--keep-going", "--workspace", "--no-deps", "--all-features"];
         run(cargo(args).env("RUSTDOCFLAGS", "-D warnings"))
     });
+    // All features together hide what only some builds miss or do not use.
     for package in rooms::packages_with_features().unwrap_or_default() {
-        let name = format!("{package} without features");
-        checked.step(&name, || run(&mut clippy(&["--package", &package, "--no-default-features"])));
+        checked
+            .step(&format!("{package} with default features"), || run(&mut clippy(&["--package", &package])));
+        let bare = ["--package", &package, "--no-default-features"];
+        checked.step(&format!("{package} without features"), || run(&mut clippy(&bare)));
     }
     if deny_is_installed() {
         let args = [

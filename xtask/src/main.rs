@@ -26,14 +26,12 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
         ["check"] => status(check::check().passed()),
-        ["fix"] => match check::fix() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                eprintln!("{why}");
-                ExitCode::FAILURE
-            }
+        ["fix"] => check::fix().map_or_else(refuse, |()| ExitCode::SUCCESS),
+        ["test", packages @ ..] => match test::unknown(packages) {
+            Ok(unknown) if unknown.is_empty() => status(test::test(packages)),
+            Ok(unknown) => refuse(format!("there is no package {}", unknown.join(", "))),
+            Err(why) => refuse(why),
         },
-        ["test", packages @ ..] => status(test::test(packages)),
         ["bench", rest @ ..] => bench(rest),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
@@ -54,11 +52,14 @@ fn bench(args: &[&str]) -> ExitCode {
         Ok(status) => {
             status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, Into::into)
         }
-        Err(error) => {
-            eprintln!("cargo: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => refuse(format!("cargo: {error}")),
     }
+}
+
+/// Says why it cannot be done.
+fn refuse(why: String) -> ExitCode {
+    eprintln!("{why}");
+    ExitCode::FAILURE
 }
 
 fn status(passed: bool) -> ExitCode {

@@ -6,6 +6,15 @@ use std::process::{Child, Stdio};
 use crate::tally::Tally;
 use crate::{cargo, check, rooms, run};
 
+/// The packages that are asked for and do not exist.
+///
+/// # Errors
+/// When cargo cannot read the workspace.
+pub(crate) fn unknown<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>, String> {
+    let known = if packages.is_empty() { Vec::new() } else { rooms::package_names()? };
+    Ok(packages.iter().copied().filter(|package| !known.iter().any(|name| name == package)).collect())
+}
+
 /// Runs the tests of `packages`; of all, and the checks before them, when there are none. Whether all passed.
 ///
 /// Nothing stops the count: a failed check, test or program is one failure, and where one package does not build, the
@@ -69,7 +78,8 @@ fn run_tests(what: &[String], tally: &mut Tally) {
 fn start_tests(what: &[String]) -> io::Result<(Child, PipeReader)> {
     let (reader, writer) = io::pipe()?;
     let mut command = cargo(["test", "--locked", "--all-features", "--no-fail-fast"]);
-    command.args(what).stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    command.args(what).env("CARGO_TERM_COLOR", "never");
+    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     Ok((command.spawn()?, reader))
 }
 
