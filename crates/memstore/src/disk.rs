@@ -1,0 +1,8 @@
+//! The backend on disk: fjall, one database a node.
+
+mod database;
+mod layout;
+mod store;
+
+pub use database::{Disk, DiskSettings, Opened};
+pub use store::DiskStore;

@@ -1,0 +1,191 @@
+//! The backend in memory.
+
+mod key;
+mod tree;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::snapshots::Snapshots;
+use crate::{At, Batch, Checkpoint, Limits, MemStore, RequestEntry, Result};
+use crate::{Scan, Scanned, Snapshot, Status, StoreId, Value, Visit};
+use key::CompactKey;
+use tree::{Era, KeptKey, Tree};
+
+/// A memstore in memory, owned by the task of its partition: plain maps, no locks.
+///
+/// A value lies in one allocation with its version and expiry; a key of at most [`MemoryStore::INLINE_KEY_MAX`] bytes
+/// lies in the map's own nodes, which is where a search looks. Writing costs a map's insertion. Only while a snapshot is
+/// open, overwritten values are kept beside the map: at most one of a key for each snapshot, until the oldest snapshot
+/// that can see them closes.
+///
+/// Checkpoint and window of request ids live with the store and end with it.
+#[derive(Debug)]
+pub struct MemoryStore {
+    limits: Limits,
+    checkpoint: Option<Checkpoint>,
+    requests: VecDeque<RequestEntry>,
+    /// Sorted by number; a partition has few stores.
+    trees: Vec<(StoreId, Tree)>,
+    /// Number of batches applied: what a snapshot remembers.
+    batches: u64,
+    snapshots: Snapshots<u64>,
+    /// What is kept for snapshots, in the order in which it was overwritten.
+    kept: VecDeque<(StoreId, KeptKey)>,
+    kept_bytes: usize,
+    /// Reused by every write.
+    head: Vec<u8>,
+}
+
+impl MemoryStore {
+    /// Longest key that needs no allocation of its own.
+    pub const INLINE_KEY_MAX: usize = key::INLINE_MAX;
+
+    /// An empty store.
+    #[must_use]
+    pub fn new(limits: Limits) -> MemoryStore {
+        MemoryStore {
+            limits,
+            checkpoint: None,
+            requests: VecDeque::new(),
+            trees: Vec::new(),
+            batches: 0,
+            snapshots: Snapshots::new(),
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            head: Vec::new(),
+        }
+    }
+
+    /// Number of keys in a store.
+    #[must_use]
+    pub fn len(&self, store: StoreId) -> usize {
+        self.tree(store).map_or(0, Tree::len)
+    }
+
+    /// Whether a store has no keys.
+    #[must_use]
+    pub fn is_empty(&self, store: StoreId) -> bool {
+        self.len(store) == 0
+    }
+
+    fn tree(&self, store: StoreId) -> Option<&Tree> {
+        let place = self.trees.binary_search_by_key(&store, |(id, _)| *id).ok()?;
+        Some(&self.trees[place].1)
+    }
+
+    fn tree_mut(trees: &mut Vec<(StoreId, Tree)>, store: StoreId) -> &mut Tree {
+        let place = trees.binary_search_by_key(&store, |(id, _)| *id).unwrap_or_else(|place| {
+            trees.insert(place, (store, Tree::default()));
+            place
+        });
+        &mut trees[place].1
+    }
+
+    fn put_all(&mut self, batch: &Batch<'_>) {
+        for change in &batch.changes {
+            let tree = Self::tree_mut(&mut self.trees, change.store);
+            match &change.value {
+                Some(value) => tree.put(change.key, value, &mut self.head),
+                None => tree.remove(change.key),
+            }
+        }
+    }
+
+    fn put_all_keeping(&mut self, batch: &Batch<'_>, newest_snapshot: u64) {
+        let era = Era { batch: self.batches, newest_snapshot };
+        for change in &batch.changes {
+            let tree = Self::tree_mut(&mut self.trees, change.store);
+            let record = change.value.as_ref().map(|value| tree::record(value, &mut self.head));
+            if let Some(bytes) = tree.write_keeping(change.key, record, era) {
+                self.kept_bytes += bytes;
+                self.kept.push_back((change.store, (CompactKey::new(change.key), era.batch)));
+            }
+        }
+        while self.kept_bytes > self.limits.snapshot_kept_max_bytes {
+            self.snapshots.close_oldest();
+            self.forget_kept();
+        }
+    }
+
+    /// Drops what no open snapshot can see any more.
+    fn forget_kept(&mut self) {
+        let Some(&oldest) = self.snapshots.oldest() else {
+            self.trees.iter_mut().for_each(|(_, tree)| tree.forget_all_kept());
+            self.kept = VecDeque::new();
+            self.kept_bytes = 0;
+            return;
+        };
+        while let Some((store, name)) = self.kept.pop_front_if(|(_, (_, batch))| *batch <= oldest) {
+            self.kept_bytes -= Self::tree_mut(&mut self.trees, store).forget_kept(&name);
+        }
+    }
+}
+
+impl MemStore for MemoryStore {
+    fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.checkpoint.as_ref()
+    }
+
+    fn requests(&self) -> Result<Vec<RequestEntry>> {
+        Ok(self.requests.iter().cloned().collect())
+    }
+
+    fn get_at(&self, at: At<'_>, store: StoreId, key: &[u8]) -> Result<Option<Value<'_>>> {
+        let snapshot = match at {
+            At::Newest => None,
+            At::Snapshot(snapshot) => Some(*self.snapshots.view(snapshot)?),
+        };
+        let Some(tree) = self.tree(store) else { return Ok(None) };
+        Ok(match snapshot {
+            None => tree.get(key),
+            Some(batch) => tree.get_after(key, batch),
+        })
+    }
+
+    fn scan(&self, at: At<'_>, scan: &Scan, visit: &mut Visit<'_>) -> Result<Scanned> {
+        let snapshot = match at {
+            At::Newest => None,
+            At::Snapshot(snapshot) => Some(*self.snapshots.view(snapshot)?),
+        };
+        match self.tree(scan.store) {
+            Some(tree) if !scan.is_void() => tree.scan(snapshot, scan, visit),
+            _ => Ok(Scanned::All),
+        }
+    }
+
+    fn apply(&mut self, batch: &Batch<'_>) -> Result<()> {
+        batch.check(self.checkpoint.as_ref(), &self.limits)?;
+        self.batches += 1;
+        match self.snapshots.newest() {
+            None => self.put_all(batch),
+            Some(&newest) => self.put_all_keeping(batch, newest),
+        }
+        self.requests.extend(batch.requests.iter().cloned());
+        while self.requests.pop_front_if(|r| r.offset < batch.evict_below).is_some() {}
+        self.checkpoint = Some(batch.checkpoint.clone());
+        Ok(())
+    }
+
+    fn open_snapshot(&mut self, now: Duration) -> Result<Snapshot> {
+        self.close_aged(now);
+        self.snapshots.open(self.batches, now, &self.limits)
+    }
+
+    fn close_snapshot(&mut self, snapshot: Snapshot) {
+        self.snapshots.close(snapshot);
+        self.forget_kept();
+    }
+
+    fn close_aged(&mut self, now: Duration) -> usize {
+        let closed = self.snapshots.close_aged(now, &self.limits);
+        if closed > 0 {
+            self.forget_kept();
+        }
+        closed
+    }
+
+    fn status(&self) -> Status {
+        Status { snapshots: self.snapshots.len(), kept_values: self.kept.len(), kept_bytes: self.kept_bytes }
+    }
+}
