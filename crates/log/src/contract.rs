@@ -79,7 +79,8 @@ pub trait Log: Send + Sync + 'static {
     /// `NotFound`, `Unavailable`.
     fn prepare<'a>(&'a self, place: &'a TopicPartition) -> BoxFuture<'a, Result<Box<dyn Prepared>, Error>>;
 
-    /// Reads a partition from `from` on and follows it for ever.
+    /// Reads a partition from `from` on and follows it for ever. Groups come whole: the first is the one that contains
+    /// `from`, from its first record on, or, where compaction has left nothing of that, the next one.
     ///
     /// # Errors
     /// `NotFound`, `Unavailable`, `OutOfRange` if `from` lies before the start or behind the end.
