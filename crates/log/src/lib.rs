@@ -37,6 +37,8 @@
 
 mod admission;
 mod batch;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod contiguity;
 mod contract;
 mod error;
