@@ -41,6 +41,7 @@ mod batch;
 pub mod conformance;
 mod contiguity;
 mod contract;
+pub mod embedded;
 mod error;
 pub mod memory;
 mod topic;

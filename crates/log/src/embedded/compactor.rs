@@ -1,0 +1,321 @@
+//! Compaction: sealed segments become sorted files, and sorted files lose what newer ones supersede.
+//!
+//! ```text
+//! journal   [seg 7 sealed][seg 8 active]          1. the oldest sealed segment is sorted, without what it supersedes
+//!              │                                     itself: a dirty file
+//!              ▼
+//! sorted    [clean][clean][dirty][dirty]           2. when dirty files weigh CLEAN_SHARE of the clean ones, their keys
+//!              ▲────▲──────┴──────┘                   are looked for in all files before them; files that lose
+//!                                                     something are written anew, small neighbours together
+//! ```
+//!
+//! Every step puts one file in the place of some and is one change of the manifest, so a crash lies before it or after it.
+//! A deletion is forgotten only when its file is clean, that is when nothing older of its key is left, and its time over.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use affinity_types::EventTime;
+
+use super::keys::NewestKeys;
+use super::retention::first_kept;
+use super::shelf::{Shelf, Shelved};
+use super::slot::Slot;
+use super::sorted::{Run, SortedFile, SortedWriter};
+use super::sorting::{frames, put, read_run, sort_slot};
+use super::survivors::{Deletions, Policy, Verdict};
+use crate::Cleanup;
+
+/// Dirty bytes or records, in percent of the clean ones, from which on a pass begins.
+const CLEAN_SHARE: u64 = 30;
+/// Dirty files from which on a pass begins in any case.
+const DIRTY_MAX: usize = 16;
+/// Memory of one key in a pass: hash, offset and the table's slack.
+const KEY_BYTES: usize = 32;
+
+/// Does the work step by step; it belongs to one thread.
+pub(super) struct Compactor {
+    shelf: Arc<Shelf>,
+    pass: Option<Pass>,
+}
+
+/// A pass under way: the files from `at` on, `left` of them, are yet to be gone through.
+struct Pass {
+    newest: NewestKeys,
+    at: usize,
+    left: usize,
+    /// Bytes of segments that may be sorted before the pass ends, so that garbage stays bounded; at the limit the
+    /// journal waits.
+    allowance: u64,
+}
+
+impl Compactor {
+    pub(super) fn new(shelf: Arc<Shelf>) -> Compactor {
+        Compactor { shelf, pass: None }
+    }
+
+    /// Does one step, if there is one to do. After an error the step can be tried again.
+    pub(super) fn step(&mut self) -> io::Result<bool> {
+        if self.shelf.sealed() > 0 && self.may_sort() {
+            self.sort_oldest()?;
+            return Ok(true);
+        }
+        if let Some(mut pass) = self.pass.take() {
+            let stepped = self.pass_step(&mut pass);
+            if pass.left > 0 || stepped.is_err() {
+                self.pass = Some(pass);
+            }
+            return stepped.map(|()| true);
+        }
+        if self.shelf.prepare_spare()? {
+            return Ok(true);
+        }
+        if self.retire_old()? || self.reclaim()? {
+            return Ok(true);
+        }
+        self.begin_pass()
+    }
+
+    /// Whether a segment may be sorted now; if so, a pass under way has that much less to allow.
+    fn may_sort(&mut self) -> bool {
+        let Some(pass) = &mut self.pass else { return true };
+        let left = pass.allowance.checked_sub(u64::from(self.shelf.options.segment_bytes));
+        pass.allowance = left.unwrap_or(pass.allowance);
+        left.is_some()
+    }
+
+    /// Sorts the oldest segment, which is sealed.
+    fn sort_oldest(&mut self) -> io::Result<()> {
+        let segment = Arc::clone(&self.shelf.files().segments[0]);
+        let index = segment.index().clone();
+        let mut bytes = vec![0; index.end as usize];
+        segment.file.read_at(&mut bytes, 0)?;
+        let mut writer =
+            SortedWriter::create(&*self.shelf.disk, self.shelf.journal, self.shelf.sorted_number())?;
+        let now = self.shelf.clock.now();
+        for (number, extents) in &index.slots {
+            let Some(slot) = self.shelf.slot(*number) else { continue };
+            let frames = extents.iter().flat_map(|e| {
+                let range = &bytes[e.position as usize..(e.position + e.length) as usize];
+                frames(range, segment.salt, u64::from(e.position))
+            });
+            sort_slot(&slot, now, frames, &mut writer)?;
+        }
+        let sorted = writer.finish()?;
+        drop(segment);
+        self.shelf.shelve_oldest(sorted)
+    }
+
+    /// Goes on with the next files of a pass.
+    fn pass_step(&mut self, pass: &mut Pass) -> io::Result<()> {
+        let files = self.shelf.files();
+        let end = pass.at + pass.left;
+        let room = u64::from(self.shelf.options.segment_bytes);
+        let first = self.weigh(&files.sorted[pass.at], &pass.newest)?;
+        let (mut count, mut kept, mut lost) = (1, first.kept, first.lost);
+        while pass.at + count < end && kept < room / 2 {
+            let next = self.weigh(&files.sorted[pass.at + count], &pass.newest)?;
+            if kept + next.kept > room {
+                break;
+            }
+            (count, kept, lost) = (count + 1, kept + next.kept, lost || next.lost);
+        }
+        if count > 1 || lost {
+            let dirty = files.sorted[pass.at..pass.at + count].iter().any(|shelved| shelved.dirty);
+            let made = self.rewrite(&files.sorted[pass.at..pass.at + count], &pass.newest)?;
+            let replaced = u64::from(made.is_some());
+            self.shelf.replace_sorted(pass.at, count, made, dirty)?;
+            pass.at += usize::from(replaced == 1);
+        } else {
+            pass.at += 1;
+        }
+        pass.left -= count;
+        if pass.left == 0 { self.shelf.mark_clean(pass.at) } else { Ok(()) }
+    }
+
+    /// What would stay of a file.
+    fn weigh(&self, shelved: &Shelved, newest: &NewestKeys) -> io::Result<Weight> {
+        let mut weight = Weight { kept: 0, lost: false };
+        let mut kept = Vec::new();
+        let now = self.shelf.clock.now();
+        for run in &shelved.file.runs {
+            let Some(slot) = self.shelf.slot(run.slot) else {
+                weight.lost = true;
+                continue;
+            };
+            let policy = Policy::at(&slot, now);
+            for frame in read_run(&shelved.file, run)?.frames() {
+                let frame = frame?;
+                match policy.judge(frame, shelved.deletions(), |r| newest.supersede(frame, r), &mut kept) {
+                    Verdict::Whole(_) => weight.kept += frame.0.len() as u64,
+                    Verdict::Part(..) => {
+                        weight.kept += frame.0.len() as u64;
+                        weight.lost = true;
+                    }
+                    Verdict::Gone => weight.lost = true,
+                }
+            }
+        }
+        Ok(weight)
+    }
+
+    /// Writes what stays of adjacent files into one.
+    fn rewrite(&self, files: &[Shelved], newest: &NewestKeys) -> io::Result<Option<SortedFile>> {
+        let mut slots = BTreeMap::<u32, Vec<(&Shelved, &Run)>>::new();
+        for shelved in files {
+            shelved.file.runs.iter().for_each(|run| slots.entry(run.slot).or_default().push((shelved, run)));
+        }
+        let mut writer =
+            SortedWriter::create(&*self.shelf.disk, self.shelf.journal, self.shelf.sorted_number())?;
+        let now = self.shelf.clock.now();
+        let mut kept = Vec::new();
+        for (number, runs) in slots {
+            let Some(slot) = self.shelf.slot(number) else { continue };
+            let policy = Policy::at(&slot, now);
+            for (shelved, run) in runs {
+                for frame in read_run(&shelved.file, run)?.frames() {
+                    let frame = frame?;
+                    let verdict =
+                        policy.judge(frame, shelved.deletions(), |r| newest.supersede(frame, r), &mut kept);
+                    put(&mut writer, frame, &verdict, &kept)?;
+                }
+            }
+        }
+        writer.finish()
+    }
+
+    /// Moves the beginning of topics on whose oldest records are not to be kept.
+    fn retire_old(&self) -> io::Result<bool> {
+        let files = self.shelf.files();
+        let now = self.shelf.clock.now();
+        let moved = |slot: Arc<Slot>| {
+            let start = slot.state().start;
+            let new = first_kept(&files.sorted, &slot, now);
+            (new > start).then_some((slot, new))
+        };
+        let starts: Vec<_> = self.shelf.slots().into_iter().filter_map(moved).collect();
+        if starts.is_empty() {
+            return Ok(false);
+        }
+        self.shelf.set_starts(&starts)?;
+        Ok(true)
+    }
+
+    /// Writes a file anew of which time alone has made half useless.
+    fn reclaim(&self) -> io::Result<bool> {
+        let files = self.shelf.files();
+        let now = self.shelf.clock.now();
+        let useless = |shelved: &Shelved| {
+            let runs = shelved.file.runs.iter();
+            let bytes: u64 = runs.map(|run| self.useless(run, shelved.deletions(), now)).sum();
+            bytes > 0 && bytes * 2 >= shelved.file.length - bytes.min(1024)
+        };
+        let Some(at) = files.sorted.iter().position(useless) else { return Ok(false) };
+        let made = self.rewrite(&files.sorted[at..=at], &NewestKeys::default())?;
+        let lighter = made.as_ref().is_none_or(|made| made.length < files.sorted[at].file.length);
+        let dirty = files.sorted[at].dirty;
+        self.shelf.replace_sorted(at, 1, made, dirty)?;
+        Ok(lighter)
+    }
+
+    fn useless(&self, run: &Run, deletions: Deletions, now: EventTime) -> u64 {
+        let Some(slot) = self.shelf.slot(run.slot) else { return u64::from(run.length) };
+        match slot.cleanup() {
+            Cleanup::Compact { .. } if run.passing.until < now && deletions == Deletions::MayExpire => {
+                run.passing.bytes
+            }
+            Cleanup::Compact { .. } => 0,
+            Cleanup::Delete { .. } => {
+                let start = slot.state().start;
+                let first = run.blocks.partition_point(|block| block.base < start);
+                match run.blocks.get(first) {
+                    _ if run.next <= start => u64::from(run.length),
+                    Some(block) => u64::from(block.position - run.position),
+                    None => 0,
+                }
+            }
+        }
+    }
+
+    /// Begins a pass if the dirty files ask for one.
+    fn begin_pass(&mut self) -> io::Result<bool> {
+        let files = self.shelf.files();
+        let clean = files.sorted.iter().take_while(|shelved| !shelved.dirty).count();
+        let dirty = &files.sorted[clean..];
+        if dirty.is_empty() {
+            return Ok(false);
+        }
+        if clean == 0 && dirty.len() == 1 {
+            // A first file has nothing before it.
+            self.shelf.mark_clean(1)?;
+            return Ok(true);
+        }
+        let (clean_load, dirty_load) = (self.load(&files.sorted[..clean]), self.load(dirty));
+        let heavy = |clean: u64, dirty: u64| dirty > 0 && dirty * 100 >= clean * CLEAN_SHARE;
+        let due = heavy(clean_load.bytes, dirty_load.bytes) || heavy(clean_load.records, dirty_load.records);
+        if !due && dirty.len() < DIRTY_MAX {
+            return Ok(false);
+        }
+        let keys_max = self.shelf.options.compaction_map_bytes / KEY_BYTES;
+        let mut newest = NewestKeys::new(self.shelf.journal);
+        let mut covered = clean;
+        for shelved in dirty {
+            let records: u64 = shelved.file.runs.iter().map(|run| run.records).sum();
+            if covered > clean && newest.len() as u64 + records > keys_max as u64 {
+                break;
+            }
+            self.note_keys(&shelved.file, &mut newest)?;
+            covered += 1;
+        }
+        let allowance = clean_load.bytes * CLEAN_SHARE / 100;
+        self.pass = Some(Pass { newest, at: 0, left: covered, allowance });
+        Ok(true)
+    }
+
+    /// What of some files lies in compacted topics.
+    fn load(&self, files: &[Shelved]) -> Load {
+        let mut load = Load { bytes: 0, records: 0 };
+        for run in files.iter().flat_map(|shelved| &shelved.file.runs) {
+            if self.shelf.slot(run.slot).is_some_and(|s| matches!(s.cleanup(), Cleanup::Compact { .. })) {
+                load.bytes += u64::from(run.length);
+                load.records += run.records;
+            }
+        }
+        load
+    }
+
+    fn note_keys(&self, file: &SortedFile, newest: &mut NewestKeys) -> io::Result<()> {
+        for run in &file.runs {
+            let compacted =
+                self.shelf.slot(run.slot).is_some_and(|s| matches!(s.cleanup(), Cleanup::Compact { .. }));
+            if !compacted {
+                continue;
+            }
+            for frame in read_run(file, run)?.frames() {
+                let frame = frame?;
+                for record in frame.records().flatten() {
+                    let offset = frame.base().advance(u64::from(record.slot.index));
+                    newest.note(frame.slot(), record.key, offset);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shelved {
+    fn deletions(&self) -> Deletions {
+        if self.dirty { Deletions::Stay } else { Deletions::MayExpire }
+    }
+}
+
+struct Weight {
+    kept: u64,
+    lost: bool,
+}
+
+struct Load {
+    bytes: u64,
+    records: u64,
+}

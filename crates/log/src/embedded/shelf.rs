@@ -1,0 +1,323 @@
+//! The shelf: which files hold what, one picture for all threads. Every change of it is one step on the disk and in
+//! memory.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use affinity_types::{Clock, Offset};
+
+use super::disk::{Disk, Fill, LogFile};
+use super::head::{FileHead, FileKind};
+use super::manifest::{Manifest, SortedEntry};
+use super::options::EmbeddedOptions;
+use super::segment::{Index, Segment};
+use super::slot::Slot;
+use super::sorted::SortedFile;
+
+/// Sealed segments that may wait for the compactor; the journal is not extended before there are fewer.
+pub(super) const SEALED_MAX: usize = 1;
+pub(super) const SPARE: &str = "spare";
+
+/// All files at one moment. Readers hold it while they read, so that nothing is taken from under them.
+pub(super) struct FileSet {
+    /// Oldest first; of each slot, offsets rise from file to file.
+    pub(super) sorted: Vec<Shelved>,
+    /// Oldest first; the last one is written to.
+    pub(super) segments: Vec<Arc<Segment>>,
+}
+
+/// A sorted file on the shelf.
+#[derive(Clone)]
+pub(super) struct Shelved {
+    pub(super) file: Arc<SortedFile>,
+    /// Whether its keys have yet to be looked for in the files before it.
+    pub(super) dirty: bool,
+}
+
+/// A file that waits to become a segment.
+struct Spare {
+    file: Arc<dyn LogFile>,
+    /// Whether it has been one.
+    recycled: bool,
+}
+
+/// The folder's files and slots.
+pub(super) struct Shelf {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) options: EmbeddedOptions,
+    pub(super) journal: u128,
+    manifest: Mutex<Manifest>,
+    files: RwLock<Arc<FileSet>>,
+    slots: RwLock<BTreeMap<u32, Arc<Slot>>>,
+    spare: Mutex<Option<Spare>>,
+    news: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Shelf {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        options: EmbeddedOptions,
+        manifest: Manifest,
+        files: FileSet,
+    ) -> Shelf {
+        Shelf {
+            disk,
+            clock,
+            options,
+            journal: manifest.journal,
+            manifest: Mutex::new(manifest),
+            files: RwLock::new(Arc::new(files)),
+            slots: RwLock::default(),
+            spare: Mutex::new(None),
+            news: Mutex::new(0),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(super) fn files(&self) -> Arc<FileSet> {
+        Arc::clone(&self.files.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn slot(&self, number: u32) -> Option<Arc<Slot>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+    }
+
+    pub(super) fn slots(&self) -> Vec<Arc<Slot>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(super) fn add_slots(&self, new: impl IntoIterator<Item = Arc<Slot>>) {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        slots.extend(new.into_iter().map(|slot| (slot.number, slot)));
+    }
+
+    pub(super) fn remove_slots(&self, first: u32, count: u32) {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        for number in first..first + count {
+            if let Some(slot) = slots.remove(&number) {
+                slot.leave();
+            }
+        }
+    }
+
+    /// The manifest, for reading, or for a change that is stored before the guard is dropped.
+    pub(super) fn manifest(&self) -> MutexGuard<'_, Manifest> {
+        self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the manifest durably and then lets `install` do the same in memory, as one step for every other caller.
+    /// After an error nothing has changed in memory; on the disk either one may be.
+    pub(super) fn change<T>(
+        &self,
+        edit: impl FnOnce(&mut Manifest) -> T,
+        install: impl FnOnce(&Manifest, &T),
+    ) -> io::Result<T> {
+        let mut current = self.manifest();
+        let mut next = current.clone();
+        let result = edit(&mut next);
+        next.store(&*self.disk)?;
+        *current = next;
+        install(&current, &result);
+        drop(current);
+        self.announce();
+        Ok(result)
+    }
+
+    fn set_files(&self, edit: impl FnOnce(&FileSet) -> FileSet) {
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        *files = Arc::new(edit(&files));
+    }
+
+    /// A number for a new sorted file; never given twice while the folder is open.
+    pub(super) fn sorted_number(&self) -> u64 {
+        let mut manifest = self.manifest();
+        manifest.next_sorted += 1;
+        manifest.next_sorted - 1
+    }
+
+    /// Puts `new` in the place of `count` sorted files from `at` on, and removes those.
+    pub(super) fn replace_sorted(
+        &self,
+        at: usize,
+        count: usize,
+        new: Option<SortedFile>,
+        dirty: bool,
+    ) -> io::Result<()> {
+        let new = new.map(|file| Shelved { file: Arc::new(file), dirty });
+        let entry = new.as_ref().map(|new| SortedEntry { number: new.file.number, dirty });
+        let old = self.files().sorted[at..at + count].to_vec();
+        self.change(
+            |manifest| drop(manifest.sorted.splice(at..at + count, entry)),
+            |_, ()| {
+                self.set_files(|files| {
+                    let mut sorted = files.sorted.clone();
+                    sorted.splice(at..at + count, new);
+                    FileSet { sorted, segments: files.segments.clone() }
+                });
+            },
+        )?;
+        for old in old {
+            // What cannot be removed now, the next opening removes.
+            let _ = self.disk.remove(&FileKind::Sorted.name(old.file.number));
+        }
+        Ok(())
+    }
+
+    /// Puts `sorted` in the place of the oldest segment.
+    pub(super) fn shelve_oldest(&self, sorted: Option<SortedFile>) -> io::Result<()> {
+        let oldest = Arc::clone(&self.files().segments[0]);
+        let sorted = sorted.map(|file| Shelved { file: Arc::new(file), dirty: true });
+        let entry = sorted.as_ref().map(|new| SortedEntry { number: new.file.number, dirty: true });
+        self.change(
+            |manifest| {
+                manifest.journal_from = oldest.number + 1;
+                manifest.sorted.extend(entry);
+            },
+            |_, ()| {
+                self.set_files(|files| FileSet {
+                    sorted: files.sorted.iter().cloned().chain(sorted).collect(),
+                    segments: files.segments[1..].to_vec(),
+                });
+            },
+        )?;
+        self.retire(oldest);
+        Ok(())
+    }
+
+    /// The first `count` sorted files are clean now.
+    pub(super) fn mark_clean(&self, count: usize) -> io::Result<()> {
+        self.change(
+            |manifest| manifest.sorted[..count].iter_mut().for_each(|entry| entry.dirty = false),
+            |_, ()| {
+                self.set_files(|files| {
+                    let mut sorted = files.sorted.clone();
+                    sorted[..count].iter_mut().for_each(|shelved| shelved.dirty = false);
+                    FileSet { sorted, segments: files.segments.clone() }
+                });
+            },
+        )
+    }
+
+    /// Moves the first offsets of slots on.
+    pub(super) fn set_starts(&self, starts: &[(Arc<Slot>, Offset)]) -> io::Result<()> {
+        self.change(
+            |manifest| {
+                for (slot, start) in starts {
+                    manifest.starts.retain(|(number, _)| number != &slot.number);
+                    manifest.starts.push((slot.number, *start));
+                }
+            },
+            |_, ()| starts.iter().for_each(|(slot, start)| slot.state().start = *start),
+        )
+    }
+
+    /// Puts a segment behind the last one, or in the place of the last one if it has its number.
+    pub(super) fn put_segment(&self, segment: &Arc<Segment>) {
+        self.set_files(|files| {
+            let mut segments = files.segments.clone();
+            segments.retain(|old| old.number != segment.number);
+            segments.push(Arc::clone(segment));
+            FileSet { sorted: files.sorted.clone(), segments }
+        });
+        self.announce();
+    }
+
+    /// A new, empty segment, durable under its name.
+    pub(super) fn create_segment(&self, number: u64, first_block: u64) -> io::Result<Arc<Segment>> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Spare { file, recycled } = match spare {
+            Some(spare) => spare,
+            None => self.allocate_spare(Fill::Reserve)?,
+        };
+        let head = FileHead { kind: FileKind::Journal, journal: self.journal, number, first_block, recycled };
+        let made = file
+            .write_at(&head.bytes(), 0)
+            .and_then(|()| file.sync())
+            .and_then(|()| self.disk.rename(SPARE, &FileKind::Journal.name(number)))
+            .and_then(|()| self.disk.sync_names());
+        if let Err(error) = made {
+            let _ = self.disk.remove(SPARE);
+            return Err(error);
+        }
+        let end = u32::try_from(super::head::HEAD).expect("a head is short");
+        Ok(Arc::new(Segment::new(&head, file, Index { end, ..Index::default() })))
+    }
+
+    /// Takes a spare that an earlier process left, if it is as long as a segment.
+    pub(super) fn adopt_spare(&self) -> io::Result<()> {
+        let file = self.disk.open(SPARE)?;
+        if file.length()? == u64::from(self.options.segment_bytes) {
+            *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(Spare { file, recycled: true });
+            Ok(())
+        } else {
+            self.disk.remove(SPARE)
+        }
+    }
+
+    fn allocate_spare(&self, fill: Fill) -> io::Result<Spare> {
+        match self.disk.remove(SPARE) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = self.disk.create(SPARE)?;
+        let made = file.allocate(u64::from(self.options.segment_bytes), fill).and_then(|()| file.sync());
+        if let Err(error) = made {
+            let _ = self.disk.remove(SPARE);
+            return Err(error);
+        }
+        Ok(Spare { file, recycled: false })
+    }
+
+    /// Makes a spare segment if there is none and no sealed one that will become it. Answers whether it did.
+    pub(super) fn prepare_spare(&self) -> io::Result<bool> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.is_some() || self.sealed() > 0 {
+            return Ok(false);
+        }
+        *spare = Some(self.allocate_spare(Fill::Zeros)?);
+        Ok(true)
+    }
+
+    /// Removes a segment's file, or keeps it to be written anew if nobody reads it.
+    fn retire(&self, segment: Arc<Segment>) {
+        let name = FileKind::Journal.name(segment.number);
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let whole = segment.file.length().is_ok_and(|length| length == u64::from(self.options.segment_bytes));
+        let unread = Arc::try_unwrap(segment).ok().filter(|_| spare.is_none() && whole);
+        match unread {
+            Some(segment) if self.disk.rename(&name, SPARE).is_ok() => {
+                *spare = Some(Spare { file: segment.file, recycled: true })
+            }
+            // What cannot be removed now, the next opening removes.
+            _ => drop(self.disk.remove(&name)),
+        }
+    }
+
+    /// Number of sealed segments.
+    pub(super) fn sealed(&self) -> usize {
+        self.files().segments.len().saturating_sub(1)
+    }
+
+    /// Tells whoever waits that something has changed.
+    pub(super) fn announce(&self) {
+        *self.news.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.changed.notify_all();
+    }
+
+    /// A mark to wait from.
+    pub(super) fn news(&self) -> u64 {
+        *self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until something has changed since `seen`, at most for `limit`.
+    pub(super) fn wait(&self, seen: u64, limit: Duration) {
+        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(news, limit, |news| *news == seen);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+}
