@@ -36,6 +36,7 @@ macro_rules! conformance_tests {
             keys_of_any_length_are_ordered_as_bytes,
             stores_are_apart,
             a_scan_shows_what_lies_between_its_bounds,
+            keys_that_cannot_be_there_are_not,
             a_prefix_scan_shows_what_begins_with_it,
             a_scan_in_pieces_shows_what_a_whole_one_does,
             a_visitor_ends_a_scan,

@@ -23,7 +23,7 @@ pub enum ErrorKind {
     Corrupt,
 }
 
-/// An error of a memstore. Whatever it is, the store is as before the call.
+/// An error of a memstore. Whatever it is, the store is as before the call, or unusable until it is opened again.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -8,7 +8,7 @@ pub(crate) const NAME_MAX: usize = 200;
 /// Limits of one memstore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest key in bytes. A longer one is refused with its batch. Default 32 KiB, at most 60 KiB (the disk's).
+    /// Longest key in bytes. A longer one is refused with its batch. Default 32 KiB; on disk at most 60 KiB.
     pub key_max_bytes: usize,
     /// Longest value in bytes. A longer one is refused with its batch. Default 16 MiB.
     pub value_max_bytes: usize,

@@ -63,7 +63,7 @@ pub struct Status {
 /// 5. **Snapshots are stable** until closed, by their owner or by age; afterwards a read from one is an error, never
 ///    another answer.
 /// 6. **Reading has no effect.** Expired values are returned like others: who owns the partition decides what they mean.
-/// 7. **One owner.** Writing takes `&mut self`. Nothing here waits for another task.
+/// 7. **One owner.** Writing takes `&mut self`; no call waits for another task, though one may wait for a disk.
 pub trait MemStore: Send {
     /// Where the store stands: `None` while it is empty and nothing was applied.
     fn checkpoint(&self) -> Option<&Checkpoint>;

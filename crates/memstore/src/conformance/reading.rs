@@ -118,6 +118,22 @@ pub fn a_scan_shows_what_lies_between_its_bounds(open: Open) {
     check(Included("e"), Unbounded, "");
 }
 
+/// Keys longer than any that can be there may be asked for, and may bound a scan.
+pub fn keys_that_cannot_be_there_are_not(open: Open) {
+    let mut subject = open(Limits::default());
+    subject.write(&[("a", Some("1")), ("b", Some("2"))]);
+    for length in [33 << 10, 61 << 10, 65_535, 1 << 20] {
+        let long = [b"a", vec![0; length].as_slice()].concat();
+        assert_eq!(subject.store.get(StoreId::MAIN, &long).expect("readable"), None);
+        for bound in [Bound::Included(&long[..]), Bound::Excluded(&long[..])] {
+            let behind = Scan::range(StoreId::MAIN, bound, Bound::Unbounded);
+            assert_eq!(subject.shown(At::Newest, &behind), "b=2");
+            let before = Scan::range(StoreId::MAIN, Bound::Unbounded, bound);
+            assert_eq!(subject.shown(At::Newest, &before), "a=1");
+        }
+    }
+}
+
 /// All keys that begin with the prefix and no others, also where no byte follows the prefix.
 pub fn a_prefix_scan_shows_what_begins_with_it(open: Open) {
     let mut subject = open(Limits::default());

@@ -23,6 +23,9 @@ use crate::{Checkpoint, Found, Scan, StoreId, TopicId};
 /// Format that this build writes and reads.
 const FORMAT: u8 = 1;
 
+/// Longest key that a store on disk can have: the database's limit is 65 535 bytes with all that stands before it.
+pub(crate) const KEY_MAX: usize = 60 << 10;
+
 /// Bytes before the key of an entry.
 pub(crate) const PREFIX: usize = 2;
 
@@ -60,13 +63,17 @@ pub(crate) fn bounds(scan: &Scan) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
         put_key(&mut place, scan.store, key);
         place
     };
+    // The database refuses to look for keys longer than it can have: of those no more than the beginning tells.
+    let beginning = |key: &Vec<u8>| (key.len() > KEY_MAX).then(|| place(&key[..KEY_MAX]));
     let from = match &scan.from {
         Bound::Unbounded => Bound::Included(place(b"")),
-        from => from.as_ref().map(|key| place(key)),
+        Bound::Included(key) => beginning(key).map_or_else(|| Bound::Included(place(key)), Bound::Excluded),
+        Bound::Excluded(key) => Bound::Excluded(beginning(key).unwrap_or_else(|| place(key))),
     };
     let to = match &scan.to {
         Bound::Unbounded => Bound::Excluded((scan.store.0 + 1).to_be_bytes().to_vec()),
-        to => to.as_ref().map(|key| place(key)),
+        Bound::Included(key) => Bound::Included(beginning(key).unwrap_or_else(|| place(key))),
+        Bound::Excluded(key) => beginning(key).map_or_else(|| Bound::Excluded(place(key)), Bound::Included),
     };
     (from, to)
 }

@@ -17,7 +17,10 @@ use crate::{Scan, Scanned, Snapshot, Status, StoreId, Value, Visit};
 ///
 /// A batch is one atomic batch of the database, written to the operating system at once and to the disk whenever that
 /// pleases: after the process dies everything is there, after the machine dies a prefix is. A failure of the disk leaves
-/// the database unusable until it is opened again.
+/// the database unusable until it is opened again; then the batch that failed is there as a whole or not at all.
+///
+/// Reads and writes go to the disk on the caller's thread. A write waits, 100 ms at a time, while flushes or compactions
+/// of the store are far behind (four memtables, 20 files): the database's own backpressure.
 #[must_use = "a store is written to by its owner"]
 pub struct DiskStore {
     db: fjall::Database,
@@ -37,10 +40,11 @@ pub struct DiskStore {
 impl DiskStore {
     /// The store in `tree`, which stands where `checkpoint` says.
     pub(crate) fn new(db: fjall::Database, tree: Keyspace, limits: Limits, claim: Claim) -> DiskStore {
+        let key_max_bytes = limits.key_max_bytes.min(layout::KEY_MAX);
         DiskStore {
             db,
             tree,
-            limits,
+            limits: Limits { key_max_bytes, ..limits },
             checkpoint: None,
             requests: VecDeque::new(),
             snapshots: Snapshots::new(),
@@ -99,6 +103,9 @@ impl MemStore for DiskStore {
     }
 
     fn get_at(&self, at: At<'_>, store: StoreId, key: &[u8]) -> Result<Option<Value<'_>>> {
+        if key.len() > layout::KEY_MAX {
+            return Ok(None);
+        }
         // A key that is looked for mostly fits here, and needs no allocation then.
         let mut short = [0; 64];
         let mut long = Vec::new();
