@@ -40,7 +40,7 @@ pub(super) struct Compactor {
     pass: Option<Pass>,
 }
 
-/// A pass under way: the files from `at` on, `left` of them, are yet to be gone through.
+/// A pass under way: the files from `at` on, `left` of them, are yet to be gone through; then all before `at` are clean.
 struct Pass {
     newest: NewestKeys,
     at: usize,
@@ -62,8 +62,9 @@ impl Compactor {
             return Ok(true);
         }
         if let Some(mut pass) = self.pass.take() {
+            let over = pass.left == 0;
             let stepped = self.pass_step(&mut pass);
-            if pass.left > 0 || stepped.is_err() {
+            if !over || stepped.is_err() {
                 self.pass = Some(pass);
             }
             return stepped.map(|()| true);
@@ -109,6 +110,9 @@ impl Compactor {
 
     /// Goes on with the next files of a pass.
     fn pass_step(&mut self, pass: &mut Pass) -> io::Result<()> {
+        if pass.left == 0 {
+            return self.shelf.mark_clean(pass.at);
+        }
         let files = self.shelf.files();
         let end = pass.at + pass.left;
         let room = u64::from(self.shelf.options.segment_bytes);
@@ -131,7 +135,7 @@ impl Compactor {
             pass.at += 1;
         }
         pass.left -= count;
-        if pass.left == 0 { self.shelf.mark_clean(pass.at) } else { Ok(()) }
+        Ok(())
     }
 
     /// What would stay of a file.

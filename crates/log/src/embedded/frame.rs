@@ -190,11 +190,11 @@ impl<'a> Frame<'a> {
 
     /// Adds the group, which lies at `shift` in the batch's buffer, to `batch`; `None` if it is malformed.
     pub(super) fn decode(self, shift: u32, batch: &mut BatchBuilder) -> Option<()> {
-        let attributes = Slice { start: shift + GROUP_HEAD as u32, length: u32_at(self.0, 52) };
+        let attributes = Slice { start: shift + length32(GROUP_HEAD), length: u32_at(self.0, 52) };
         let (base, version, time, count) = (self.base(), self.version(), self.time(), self.count());
         batch.group(GroupHead { base, version, time, count, attributes });
         let mut records = self.records();
-        while let Some(record) = records.next() {
+        for record in records.by_ref() {
             let mut slot = record?.slot;
             slot.key.start += shift;
             slot.attributes.start += shift;

@@ -71,6 +71,8 @@ impl Manifest {
         let file = disk.create(NEW_NAME)?;
         file.write_at(&self.bytes(), 0)?;
         file.sync()?;
+        // The files it names have their names for good before it counts.
+        disk.sync_names()?;
         disk.rename(NEW_NAME, NAME)?;
         disk.sync_names()
     }

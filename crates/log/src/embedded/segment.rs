@@ -140,7 +140,7 @@ pub(super) fn scan(bytes: &[u8], head: &FileHead) -> Result<Scan, Damage> {
     let torn = !sealed && is_torn(&bytes[at..], head, next_block);
     if !sealed && !protection::removed(Protection::TailRule) {
         let behind = (at + 1..bytes.len()).find_map(|p| block_at(bytes, p, salt));
-        if behind.is_some_and(|(head, _)| head.number >= next_block) {
+        if behind.is_some() {
             return Err(Damage { position: at });
         }
     }

@@ -291,7 +291,7 @@ impl Shelf {
         let unread = Arc::try_unwrap(segment).ok().filter(|_| spare.is_none() && whole);
         match unread {
             Some(segment) if self.disk.rename(&name, SPARE).is_ok() => {
-                *spare = Some(Spare { file: segment.file, recycled: true })
+                *spare = Some(Spare { file: segment.file, recycled: true });
             }
             // What cannot be removed now, the next opening removes.
             _ => drop(self.disk.remove(&name)),

@@ -63,6 +63,11 @@ impl Acks {
         self.queue.push_back(Ack { sequence, outcome });
     }
 
+    /// The next outcome for the owner.
+    pub(super) fn pop(&mut self) -> Option<Ack> {
+        self.queue.pop_front()
+    }
+
     pub(super) fn take_waker(&mut self) -> Option<Waker> {
         self.waker.take()
     }
@@ -153,7 +158,7 @@ impl Writer for EmbeddedWriter {
 
     fn poll_ack(&mut self, cx: &mut Context<'_>) -> Poll<Ack> {
         let mut acks = self.state.acks();
-        let Some(ack) = acks.queue.pop_front() else {
+        let Some(ack) = acks.pop() else {
             match &mut acks.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
                 none => *none = Some(cx.waker().clone()),
