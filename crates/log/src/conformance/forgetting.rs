@@ -29,6 +29,14 @@ fn churn(owner: &mut Owner, time: EventTime, count: usize) -> Vec<Group> {
     (0..count).map(group).collect()
 }
 
+/// Groups that write keys of their own, and delete them: what is deleted and never written again is remembered too.
+fn gone(owner: &mut Owner, time: EventTime) -> [Group; 2] {
+    let keys = || (0..5).map(|n| format!("gone{n}"));
+    let written = keys().map(|key| record(&key, "soon gone")).collect();
+    let deleted = keys().map(|key| deletion(&key)).collect();
+    [owner.group(time, written), owner.group(time, deleted)]
+}
+
 /// Compacts until nothing more can come of it; whether the subject can.
 async fn compact(subject: &dyn Subject, place: &TopicPartition) -> bool {
     for _ in 0..3 {
@@ -64,6 +72,7 @@ pub(super) async fn compaction_keeps_the_newest_record_of_every_key(subject: &dy
     let place = place(subject, "compacted", 1).await;
     let mut owner = Owner::open(&*subject.log(), &place, 1).await;
     let mut written = vec![owner.barrier(subject.now())];
+    written.extend(gone(&mut owner, subject.now()));
     written.extend(churn(&mut owner, subject.now(), 90));
     owner.append_all(&written).await;
     if !subject.advance(DAY).await {
@@ -130,6 +139,7 @@ pub(super) async fn a_reader_amid_compaction_sees_the_newest_of_every_key(subjec
     let place = place(subject, "amid", 1).await;
     let mut owner = Owner::take_over(subject, &place, 1).await;
     let mut written = churn(&mut owner, subject.now(), 100);
+    written.extend(gone(&mut owner, subject.now()));
     owner.append_all(&written).await;
     let mut tail = log.tail(&place, Offset::ZERO).await.expect("it can be tailed");
     let mut read = Vec::new();

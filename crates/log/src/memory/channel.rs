@@ -253,7 +253,6 @@ impl Channel {
     /// Tells the writer that it will not hear of anything that it was not told yet.
     pub(super) fn lose(&mut self) {
         for due in self.due.iter_mut().filter(|due| !matches!(due.fate, Fate::Told(_))) {
-            self.refusals -= usize::from(due.fate == Fate::Decided(Outcome::Refused));
             due.fate = Fate::Told(Outcome::Unknown);
         }
         self.finished = true;

@@ -1,7 +1,7 @@
 //! All that a memory log holds, behind one lock.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use affinity_types::{Epoch, Group, Offset};
@@ -25,7 +25,8 @@ impl Shared {
 
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let (answer, wakers) = {
-            let mut state = self.state.lock().expect("nobody panics under the lock");
+            // A panic under the lock is a bug that a test is about to show; the destructors it runs must not hide it.
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let answer = act(&mut state);
             (answer, std::mem::take(&mut state.wakers))
         };
@@ -172,13 +173,12 @@ impl State {
         let admitted =
             self.partition_of(&place, topic).is_some_and(|there| there.admits(token, epoch, fencing));
         let fault = self.on_channel(id, |channel| {
-            let fault = if admitted { channel.fault.take() } else { None };
-            if !admitted {
-                channel.discard(Outcome::Fenced);
-            } else if fault == Some(Fault::Refuse) {
-                channel.discard(Outcome::Refused);
-            } else if fault == Some(Fault::LoseAppend) {
-                channel.lose();
+            let fault = channel.fault.take();
+            match fault {
+                _ if !admitted => _ = channel.discard(Outcome::Fenced),
+                Some(Fault::Refuse) => _ = channel.discard(Outcome::Refused),
+                Some(Fault::LoseAppend) => channel.lose(),
+                Some(Fault::LoseAck) | None => {}
             }
             fault
         });

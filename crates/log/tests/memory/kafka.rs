@@ -213,6 +213,58 @@ fn the_newest_record_is_never_forgotten() {
 }
 
 #[test]
+fn retention_forgets_whole_groups_from_the_start() {
+    let second = Some(Duration::from_secs(1));
+    // Groups of three records at 0, 10, 5 and 20 ms; where the log starts when the clock has gone on.
+    for (retention, retention_bytes, ms, start) in [
+        (second, None, 1000, 0),
+        (second, None, 1001, 3),
+        (second, None, 1006, 3),
+        (second, None, 1011, 9),
+        (second, None, 1021, 12),
+        (None, Some(1 << 20), 1021, 0),
+        (None, Some(0), 0, 12),
+        (second, Some(0), 0, 12),
+        (None, None, 1021, 0),
+    ] {
+        block_on(async move {
+            let log = MemoryLog::default();
+            let cleanup = Cleanup::Delete { retention, retention_bytes };
+            log.create_topic("t", TopicSpec { partitions: 1, cleanup }).await.unwrap();
+            let place = TopicPartition::new("t", PartitionId(0));
+            for (n, ms) in (0..).zip([0, 10, 5, 20]) {
+                log.zombie(&place, &Group { time: NOW.plus_ms(ms), ..group(1, n, "abc") }).unwrap();
+            }
+            assert_eq!(log.retain(&place, NOW.plus_ms(ms)).unwrap() as u64, start);
+            let bounds = log.bounds(&place).await.unwrap();
+            assert_eq!(
+                (bounds.start, bounds.end),
+                (Offset(start), Offset(12)),
+                "{ms} ms {retention_bytes:?}"
+            );
+            assert_eq!(bounds.newest.is_none(), start == 12);
+        });
+    }
+}
+
+#[test]
+fn retention_by_size_never_cuts_a_group() {
+    block_on(async {
+        for bytes in 0..400 {
+            let log = MemoryLog::default();
+            let cleanup = Cleanup::Delete { retention: None, retention_bytes: Some(bytes) };
+            log.create_topic("t", TopicSpec { partitions: 1, cleanup }).await.unwrap();
+            let place = TopicPartition::new("t", PartitionId(0));
+            for n in 0..4 {
+                log.zombie(&place, &group(1, n, "abc")).unwrap();
+            }
+            log.retain(&place, NOW).unwrap();
+            assert_eq!(log.bounds(&place).await.unwrap().start.0 % 3, 0, "{bytes} bytes");
+        }
+    });
+}
+
+#[test]
 fn a_header_that_cannot_be_read_stops_the_reader_for_good() {
     let future = WireError::UnknownVersion(HEADER_VERSION + 1);
     let before_the_start = [HEADER_VERSION, 0, 1, 1, 9, 10, 0];

@@ -3,6 +3,7 @@
 
 mod faults;
 mod kafka;
+mod walk;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
