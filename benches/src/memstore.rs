@@ -56,6 +56,7 @@ fn memory(run: &mut Run<'_>) -> Result<(), Failure> {
         ))
     })?;
     rounds.figures(run);
+    under_snapshot(run)?;
     let payload = (KEY_BYTES + VALUE_BYTES) as f64;
     for side in ["ours", "bare"] {
         let per_key = in_own_process(side)?;
@@ -120,6 +121,28 @@ fn memory_ours() -> Result<Times, Failure> {
     Ok((puts, watch.elapsed()))
 }
 
+/// What writing costs while a snapshot keeps all that is overwritten, and what closing it does.
+fn under_snapshot(run: &mut Run<'_>) -> Result<(), Failure> {
+    let mut store = MemoryStore::new(Limits::default());
+    put_all(&mut store)?;
+    let watch = Stopwatch::start();
+    put_all(&mut store)?;
+    let without = watch.elapsed();
+    let snapshot = store.open_snapshot(Duration::ZERO)?;
+    let watch = Stopwatch::start();
+    put_all(&mut store)?;
+    let with = watch.elapsed();
+    let kept = store.status().kept_values;
+    let watch = Stopwatch::start();
+    store.close_snapshot(snapshot);
+    run.figure("closing", "ms", watch.elapsed().as_secs_f64() * 1e3);
+    if kept as u64 != KEYS {
+        return Err(format!("{kept} values were kept for the snapshot").into());
+    }
+    run.figure("overwriting-under-snapshot-ratio", "", without.as_secs_f64() / with.as_secs_f64());
+    Ok(())
+}
+
 fn memory_bare() -> Result<Times, Failure> {
     let watch = Stopwatch::start();
     let map = bare_map();
@@ -179,13 +202,16 @@ fn disk_bare(dir: &std::path::Path) -> Result<Times, Failure> {
     Ok((puts, watch.elapsed()))
 }
 
+/// Writes every key once, as batches that follow on what the store has.
 fn put_all(store: &mut impl MemStore) -> Result<(), Failure> {
+    let from = store.checkpoint().map_or(Offset(0), |c| c.next);
     for first in (0..KEYS).step_by(BATCH) {
         let entries: [([u8; KEY_BYTES], [u8; VALUE_BYTES]); BATCH] =
             std::array::from_fn(|i| (key(first + i as u64), value(first + i as u64)));
-        let next = Offset(first + BATCH as u64);
+        let from = from.advance(first);
+        let next = from.advance(BATCH as u64);
         let checkpoint = Checkpoint::new(TOPIC, next, Epoch(1), EventTime(1_800_000_000_000));
-        let mut batch = Batch::new(Offset(first), checkpoint);
+        let mut batch = Batch::new(from, checkpoint);
         batch.reserve(entries.len());
         for (index, (key, value)) in (first..).zip(&entries) {
             let version = Version::new(Epoch(1), Sequence(index));

@@ -12,12 +12,16 @@ use crate::{Scan, Scanned, Snapshot, Status, StoreId, Value, Visit};
 use key::CompactKey;
 use tree::{Era, KeptKey, Tree};
 
+/// Most overwritten values that are dropped when a snapshot closes; the owner has others to serve. The rest goes with the
+/// next calls, two for each change that is written.
+const FORGET_MAX: usize = 1024;
+
 /// A memstore in memory, owned by the task of its partition: plain maps, no locks.
 ///
 /// A value lies in one allocation with its version and expiry; a key of at most [`MemoryStore::INLINE_KEY_MAX`] bytes
 /// lies in the map's own nodes, which is where a search looks. Writing costs a map's insertion. Only while a snapshot is
 /// open, overwritten values are kept beside the map: at most one of a key for each snapshot, until the oldest snapshot
-/// that can see them closes.
+/// that can see them closes, and then dropped piece by piece.
 ///
 /// Checkpoint and window of request ids live with the store and end with it.
 #[derive(Debug)]
@@ -102,22 +106,26 @@ impl MemoryStore {
                 self.kept.push_back((change.store, (CompactKey::new(change.key), era.batch)));
             }
         }
+        if self.kept_bytes > self.limits.snapshot_kept_max_bytes {
+            self.forget_kept(usize::MAX);
+        }
         while self.kept_bytes > self.limits.snapshot_kept_max_bytes {
             self.snapshots.close_oldest();
-            self.forget_kept();
+            self.forget_kept(usize::MAX);
         }
     }
 
-    /// Drops what no open snapshot can see any more.
-    fn forget_kept(&mut self) {
-        let Some(&oldest) = self.snapshots.oldest() else {
-            self.trees.iter_mut().for_each(|(_, tree)| tree.forget_all_kept());
-            self.kept = VecDeque::new();
-            self.kept_bytes = 0;
-            return;
-        };
-        while let Some((store, name)) = self.kept.pop_front_if(|(_, (_, batch))| *batch <= oldest) {
+    /// Drops up to `most` values that no open snapshot can see any more, the oldest first.
+    fn forget_kept(&mut self, most: usize) {
+        let oldest = self.snapshots.oldest().copied().unwrap_or(u64::MAX);
+        for _ in 0..most {
+            let Some((store, name)) = self.kept.pop_front_if(|(_, (_, batch))| *batch <= oldest) else {
+                break;
+            };
             self.kept_bytes -= Self::tree_mut(&mut self.trees, store).forget_kept(&name);
+        }
+        if self.kept.is_empty() && self.kept.capacity() > FORGET_MAX {
+            self.kept = VecDeque::new();
         }
     }
 }
@@ -161,6 +169,7 @@ impl MemStore for MemoryStore {
             None => self.put_all(batch),
             Some(&newest) => self.put_all_keeping(batch, newest),
         }
+        self.forget_kept(2 * batch.changes.len());
         self.requests.extend(batch.requests.iter().cloned());
         while self.requests.pop_front_if(|r| r.offset < batch.evict_below).is_some() {}
         self.checkpoint = Some(batch.checkpoint.clone());
@@ -174,14 +183,12 @@ impl MemStore for MemoryStore {
 
     fn close_snapshot(&mut self, snapshot: Snapshot) {
         self.snapshots.close(snapshot);
-        self.forget_kept();
+        self.forget_kept(FORGET_MAX);
     }
 
     fn close_aged(&mut self, now: Duration) -> usize {
         let closed = self.snapshots.close_aged(now, &self.limits);
-        if closed > 0 {
-            self.forget_kept();
-        }
+        self.forget_kept(FORGET_MAX);
         closed
     }
 

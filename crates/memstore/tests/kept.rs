@@ -49,6 +49,30 @@ fn one_value_of_a_key_is_kept_for_a_snapshot_however_often_it_changes() {
 }
 
 #[test]
+fn what_was_kept_is_dropped_in_pieces() {
+    let mut store = MemoryStore::new(Limits::default());
+    let keys: Vec<[u8; 4]> = (0..5000u32).map(u32::to_be_bytes).collect();
+    keys.iter().for_each(|key| write(&mut store, key, Some(b"1")));
+    let first = store.open_snapshot(NOW).unwrap();
+    keys.iter().for_each(|key| write(&mut store, key, Some(b"2")));
+    store.close_snapshot(first);
+    assert_eq!(kept(&store), 5000 - 1024, "a piece goes with the snapshot");
+    let second = store.open_snapshot(NOW).unwrap();
+    let at = At::Snapshot(&second);
+    assert_eq!(store.get_at(at, StoreId::MAIN, &keys[4999]).unwrap().unwrap().bytes(), b"2");
+    let before = kept(&store);
+    write(&mut store, b"new", Some(b"1"));
+    assert_eq!(kept(&store), before + 1 - 2, "two go with every change");
+    store.close_snapshot(second);
+    while kept(&store) > 0 {
+        let before = kept(&store);
+        store.close_aged(NOW);
+        assert!(kept(&store) < before, "the rest goes with the owner's rounds");
+    }
+    assert_eq!(store.status().kept_bytes, 0);
+}
+
+#[test]
 fn a_snapshot_that_keeps_too_much_is_closed() {
     let mut store = MemoryStore::new(Limits { snapshot_kept_max_bytes: 10_000, ..Limits::default() });
     let big = vec![7; 4000];

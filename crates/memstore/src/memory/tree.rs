@@ -128,10 +128,6 @@ impl Tree {
         kept_bytes(&name.0, record.as_ref())
     }
 
-    pub(crate) fn forget_all_kept(&mut self) {
-        self.kept = BTreeMap::new();
-    }
-
     /// See [`MemStore::scan`](crate::MemStore::scan); the range of `scan` is not void.
     pub(crate) fn scan(&self, after: Option<u64>, scan: &Scan, visit: &mut Visit<'_>) -> Result<Scanned> {
         let entry = |(key, record)| Ok((key, value(record)));
