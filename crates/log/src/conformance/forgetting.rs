@@ -6,7 +6,7 @@ use affinity_types::{Attributes, EventTime, Group, InputPosition, Key, Offset, R
 
 use super::Subject;
 use super::owner::{
-    Owner, Read, deletion, newest, place, place_with, read_all, read_batch, read_from, record,
+    Owner, Read, compacted, deletion, newest, place_with, read_all, read_batch, read_from, record,
 };
 use crate::{Cleanup, ErrorKind, Log, TopicPartition, TopicSpec, next_batch};
 
@@ -69,7 +69,7 @@ fn left(read: &[Read]) -> impl Iterator<Item = &Group> {
 }
 
 pub(super) async fn compaction_keeps_the_newest_record_of_every_key(subject: &dyn Subject) {
-    let place = place(subject, "compacted", 1).await;
+    let place = compacted(subject, "compacted", 1).await;
     let mut owner = Owner::open(&*subject.log(), &place, 1).await;
     let mut written = vec![owner.barrier(subject.now())];
     written.extend(gone(&mut owner, subject.now()));
@@ -136,7 +136,7 @@ pub(super) async fn a_forgotten_deletion_brings_nothing_back(subject: &dyn Subje
 
 pub(super) async fn a_reader_amid_compaction_sees_the_newest_of_every_key(subject: &dyn Subject) {
     let log = subject.log();
-    let place = place(subject, "amid", 1).await;
+    let place = compacted(subject, "amid", 1).await;
     let mut owner = Owner::take_over(subject, &place, 1).await;
     let mut written = churn(&mut owner, subject.now(), 100);
     written.extend(gone(&mut owner, subject.now()));
@@ -169,7 +169,7 @@ fn with_request(group: Group, n: u64) -> Group {
 }
 
 pub(super) async fn requests_are_remembered_within_their_window(subject: &dyn Subject) {
-    let place = place(subject, "requests", 1).await;
+    let place = compacted(subject, "requests", 1).await;
     let mut owner = Owner::take_over(subject, &place, 1).await;
     let asked: Vec<Group> =
         (0..).zip(churn(&mut owner, subject.now(), 30)).map(|(n, group)| with_request(group, n)).collect();
@@ -193,7 +193,7 @@ pub(super) async fn requests_are_remembered_within_their_window(subject: &dyn Su
 }
 
 pub(super) async fn the_newest_group_keeps_its_attributes(subject: &dyn Subject) {
-    let place = place(subject, "attributes", 1).await;
+    let place = compacted(subject, "attributes", 1).await;
     let mut owner = Owner::take_over(subject, &place, 1).await;
     let before = churn(&mut owner, subject.now(), 90);
     owner.append_all(&before).await;

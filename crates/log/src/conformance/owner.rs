@@ -15,8 +15,14 @@ use crate::{
 /// The schema id of control records in the cases.
 pub(super) const CONTROL: u32 = 7;
 
-/// Creates a topic with compaction and answers its first partition.
+/// Creates a topic that forgets nothing and answers its first partition.
 pub(super) async fn place(subject: &dyn Subject, name: &str, partitions: u32) -> TopicPartition {
+    let cleanup = Cleanup::Delete { retention: None, retention_bytes: None };
+    place_with(subject, name, TopicSpec { partitions, cleanup }).await
+}
+
+/// Creates a compacted topic and answers its first partition.
+pub(super) async fn compacted(subject: &dyn Subject, name: &str, partitions: u32) -> TopicPartition {
     place_with(subject, name, TopicSpec { partitions, cleanup: Cleanup::default() }).await
 }
 

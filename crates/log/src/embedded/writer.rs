@@ -105,6 +105,7 @@ impl Prepared for EmbeddedPrepared {
                 epoch,
                 last: None,
                 in_flight: 0,
+                waiting: None,
                 landed: false,
                 lost: false,
             };
@@ -120,6 +121,8 @@ struct EmbeddedWriter {
     epoch: Epoch,
     last: Option<Sequence>,
     in_flight: usize,
+    /// Who waits for room among the groups in flight.
+    waiting: Option<Waker>,
     /// Whether a group of this writer is in the log.
     landed: bool,
     lost: bool,
@@ -149,8 +152,7 @@ impl Writer for EmbeddedWriter {
             return Poll::Ready(Err(AppendError::Lost));
         }
         if self.in_flight >= self.limits.in_flight_max {
-            // There is room again when an outcome is taken, which wakes the same task.
-            self.state.acks().waker = Some(cx.waker().clone());
+            self.waiting = Some(cx.waker().clone());
             return Poll::Pending;
         }
         if self.queue.has_room(cx.waker()) { Poll::Ready(Ok(())) } else { Poll::Pending }
@@ -171,6 +173,9 @@ impl Writer for EmbeddedWriter {
             acks.standing = Standing::Good;
         }
         drop(acks);
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
         match ack.outcome {
             Outcome::Appended { .. } => self.landed = true,
             Outcome::Unknown | Outcome::Fenced => self.lost = true,

@@ -12,8 +12,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use affinity_types::{
-    Attributes, Clock, Epoch, EventTime, Group, InputPosition, Key, ManualClock, Offset, PartitionId, Record, Request,
-    RequestId, Sequence, Version, control,
+    Attributes, Clock, Epoch, EventTime, Group, InputPosition, Key, ManualClock, Offset, PartitionId, Record,
+    Request, RequestId, Sequence, Version, control,
 };
 
 use super::Random;
@@ -125,7 +125,8 @@ impl Run {
                 2 => self.clock.advance_ms(self.random.below(3_000)),
                 3 if self.random.once_in(3) => self.disk.set_sync_failures(self.random.below(3) * 150),
                 4 if self.random.once_in(3) => {
-                    let room = self.random.once_in(2).then(|| usize::try_from(self.random.below(4_000)).unwrap());
+                    let room =
+                        self.random.once_in(2).then(|| usize::try_from(self.random.below(4_000)).unwrap());
                     self.disk.set_room(room);
                 }
                 _ => self.append_some(log),
@@ -175,7 +176,8 @@ impl Run {
         for _ in 0..=self.random.below(3) {
             self.value += 1;
             let key = Key::copy_from(format!("key {}", self.random.below(6)).as_bytes());
-            let bytes = format!("{}{}", self.value, "v".repeat(usize::try_from(self.random.below(200)).unwrap()));
+            let bytes =
+                format!("{}{}", self.value, "v".repeat(usize::try_from(self.random.below(200)).unwrap()));
             records.push(Record::new(key, (!self.random.once_in(5)).then(|| bytes.into())));
         }
         let mut attributes = Attributes::default();
@@ -430,10 +432,11 @@ fn every_acknowledged_group_outlives_every_crash() {
 fn the_crashes_find_a_missing_protection() {
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let found = [Protection::Checksum, Protection::Salt, Protection::TailRule, Protection::SyncBeforeAck].map(|p| {
-        let failing = with_removed(Some(p), || failing_seeds(0..3_000));
-        (p, failing.first().map(|(seed, _)| *seed))
-    });
+    let found = [Protection::Checksum, Protection::Salt, Protection::TailRule, Protection::SyncBeforeAck]
+        .map(|p| {
+            let failing = with_removed(Some(p), || failing_seeds(0..3_000));
+            (p, failing.first().map(|(seed, _)| *seed))
+        });
     std::panic::set_hook(quiet);
     assert!(found.iter().all(|(_, seed)| seed.is_some()), "not found: {found:?}");
 }

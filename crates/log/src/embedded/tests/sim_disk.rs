@@ -136,7 +136,8 @@ impl SimDisk {
             file.cached.clone_from(&file.platter);
         }
         let changes = std::mem::take(name_changes);
-        let prefix = random.once_in(2).then(|| usize::try_from(random.below(changes.len() as u64 + 1)).unwrap());
+        let prefix =
+            random.once_in(2).then(|| usize::try_from(random.below(changes.len() as u64 + 1)).unwrap());
         for (i, change) in changes.iter().enumerate() {
             if prefix.map_or_else(|| random.once_in(2), |prefix| i < prefix) {
                 change.apply(durable_names);
