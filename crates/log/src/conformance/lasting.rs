@@ -33,7 +33,7 @@ pub(super) async fn what_was_acknowledged_outlasts_reopening(subject: &dyn Subje
         assert_eq!(log.topic(&gone.topic).await.expect("one can ask"), None);
         for (place, bounds, groups) in &before {
             assert_eq!(log.bounds(place).await.expect("it is there"), *bounds, "{place}");
-            assert_eq!(&read_all(&*log, place).await, groups, "{place}");
+            assert!(&read_all(&*log, place).await == groups, "{place} holds other groups than before");
             let last = groups.last().expect("there is the barrier");
             assert_eq!(read_from(&*log, place, last.base).await, std::slice::from_ref(last), "{place}");
         }

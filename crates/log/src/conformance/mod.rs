@@ -54,7 +54,7 @@ use crate::{BoxFuture, Log, TopicPartition};
 /// A log under test, fresh for each case, and what the contract cannot do to it. The methods that answer `bool` say whether
 /// they could; a case that needs what a subject cannot do passes.
 pub trait Subject: Send + Sync {
-    /// The log, as it was opened last.
+    /// The log, as it was opened last. It takes at least 32 groups in flight and 128 KiB in a group.
     fn log(&self) -> Arc<dyn Log>;
 
     /// What the names of topics begin with, where several subjects share a server.
