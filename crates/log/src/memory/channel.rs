@@ -250,10 +250,12 @@ impl Channel {
         told
     }
 
-    /// Tells the writer that it will not hear of anything that it was not told yet.
+    /// Tells the writer that it will not hear of anything that it was not told yet. One that was told of the fence knows
+    /// what comes of the rest.
     pub(super) fn lose(&mut self) {
+        let outcome = if self.finished { Outcome::Fenced } else { Outcome::Unknown };
         for due in self.due.iter_mut().filter(|due| !matches!(due.fate, Fate::Told(_))) {
-            due.fate = Fate::Told(Outcome::Unknown);
+            due.fate = Fate::Told(outcome);
         }
         self.finished = true;
     }
@@ -264,8 +266,9 @@ impl Channel {
         self.due.clear();
     }
 
-    pub(super) fn is_finished(&self) -> bool {
-        self.finished
+    /// Whether the writer waits for the outcome of a group on the way.
+    pub(super) fn waits(&self) -> bool {
+        self.due.iter().any(|due| due.fate == Fate::OnTheWay)
     }
 
     /// Who waits for outcomes or for room.

@@ -7,19 +7,21 @@ use super::channel::{Channel, ChannelId, ChannelView, Fault};
 use super::cleanup::Compaction;
 use super::mapping::{self, KafkaRecord};
 use super::{Delivery, MemoryLog};
-use crate::{Bounds, Cleanup, Error, Outcome, TopicPartition};
+use crate::{Bounds, Cleanup, Error, TopicPartition};
 
 /// The network.
 impl MemoryLog {
-    /// Whether groups and outcomes travel at once or by hand from now on. Going over to automatic brings home all that is
-    /// on the way of writers that live, channel by channel in the order in which they were opened; what a writer has
-    /// lost sight of stays.
+    /// Whether groups and outcomes travel at once or by hand from now on. Going over to automatic brings home all that
+    /// writers wait for, channel by channel in the order in which they were opened; what a writer has lost sight of, or
+    /// left behind when it was dropped, stays on the way.
     pub fn deliver(&self, delivery: Delivery) {
         self.shared.with(|state| {
             state.delivery = delivery;
             if delivery == Delivery::Automatic {
-                for id in state.channels_of(|channel| !channel.abandoned && !channel.is_finished()) {
+                for id in state.channels_of(Channel::waits) {
                     state.land(id, usize::MAX);
+                }
+                for id in state.channels_of(|_| true) {
                     state.tell(id, usize::MAX);
                 }
             }
@@ -67,12 +69,7 @@ impl MemoryLog {
     pub fn discard(&self, id: ChannelId) -> usize {
         self.shared.with(|state| {
             state.on_channel(id, |channel| {
-                if !channel.abandoned && !channel.is_finished() {
-                    return 0;
-                }
-                let lost = std::iter::from_fn(|| channel.take_next()).count();
-                channel.discard(Outcome::Unknown);
-                lost
+                if channel.waits() { 0 } else { std::iter::from_fn(|| channel.take_next()).count() }
             })
         })
     }
