@@ -8,7 +8,7 @@ use crate::StoreId;
 /// Shorthand for results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What a caller can do about an [`Error`].
+/// What a caller can do about an [error](enum@Error).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The call can never succeed as it is.

@@ -10,7 +10,7 @@
 //! | backend | what it is |
 //! |---|---|
 //! | [`MemoryStore`] | a `BTreeMap` owned by the partition's task; no locks, no threads |
-//! | [`DiskStore`] | fjall, one database a node, feature `disk` (on by default); opened by [`Disk`], judged by [`judge`] |
+//! | `DiskStore` | fjall, one database a node, feature `disk` (on by default); opened by `Disk`, judged by [`judge`] |
 //!
 //! ```
 //! use affinity_memstore::{At, Batch, Checkpoint, Limits, MemStore, MemoryStore, StoreId, TopicId, Value};
