@@ -41,6 +41,7 @@ mod shelf;
 mod slot;
 mod sorted;
 mod sorting;
+mod spares;
 mod survivors;
 mod tail;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::head::{FileHead, FileKind, HEAD};
 use super::manifest::{self, Manifest, TopicEntry};
 use super::options::EmbeddedOptions;
 use super::segment::{Newest, Scan, Segment, scan};
-use super::shelf::{FileSet, SPARE, Shelf, Shelved};
+use super::shelf::{FileSet, Shelf, Shelved};
 use super::slot::{Slot, SlotState};
 use super::sorted::SortedFile;
 use crate::{Error, ErrorKind, TopicPartition};
@@ -57,9 +57,7 @@ pub(super) fn open(
     let newest: Vec<_> = reads.iter().map(|read| read.scan.newest.clone()).collect();
     let files = FileSet { sorted, segments: Vec::new() };
     let shelf = Arc::new(Shelf::new(disk, clock, options, manifest, files));
-    if names.contains(SPARE) {
-        shelf.adopt_spare().map_err(|e| failed(&*shelf.disk, "cannot reuse a spare file", e))?;
-    }
+    shelf.spares.adopt(&names).map_err(|e| failed(&*shelf.disk, "cannot reuse a spare file", e))?;
     let (number, next_block) = take_up(&shelf, reads, &mut recovery)?;
     restore_slots(&shelf, &newest);
     let active = shelf.create_segment(number, next_block);

@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use affinity_types::{Clock, Offset};
 
-use super::disk::{Disk, Fill, LogFile};
+use super::disk::Disk;
 use super::head::{FileHead, FileKind};
 use super::manifest::{Manifest, SortedEntry};
 use super::options::EmbeddedOptions;
 use super::segment::{Index, Segment};
 use super::slot::Slot;
 use super::sorted::SortedFile;
+use super::spares::{Spare, Spares};
 
 /// Sealed segments that may wait for the compactor; the journal is not extended before there are fewer.
 pub(super) const SEALED_MAX: usize = 1;
-pub(super) const SPARE: &str = "spare";
 
 /// All files at one moment. Readers hold it while they read, so that nothing is taken from under them.
 pub(super) struct FileSet {
@@ -36,13 +36,6 @@ pub(super) struct Shelved {
     pub(super) dirty: bool,
 }
 
-/// A file that waits to become a segment.
-struct Spare {
-    file: Arc<dyn LogFile>,
-    /// Whether it has been one.
-    recycled: bool,
-}
-
 /// The folder's files and slots.
 pub(super) struct Shelf {
     pub(super) disk: Arc<dyn Disk>,
@@ -52,7 +45,7 @@ pub(super) struct Shelf {
     manifest: Mutex<Manifest>,
     files: RwLock<Arc<FileSet>>,
     slots: RwLock<BTreeMap<u32, Arc<Slot>>>,
-    spare: Mutex<Option<Spare>>,
+    pub(super) spares: Spares,
     news: Mutex<u64>,
     changed: Condvar,
 }
@@ -66,6 +59,7 @@ impl Shelf {
         files: FileSet,
     ) -> Shelf {
         Shelf {
+            spares: Spares::new(Arc::clone(&disk), options.segment_bytes),
             disk,
             clock,
             options,
@@ -73,7 +67,6 @@ impl Shelf {
             manifest: Mutex::new(manifest),
             files: RwLock::new(Arc::new(files)),
             slots: RwLock::default(),
-            spare: Mutex::new(None),
             news: Mutex::new(0),
             changed: Condvar::new(),
         }
@@ -173,9 +166,10 @@ impl Shelf {
         let oldest = Arc::clone(&self.files().segments[0]);
         let sorted = sorted.map(|file| Shelved { file: Arc::new(file), dirty: true });
         let entry = sorted.as_ref().map(|new| SortedEntry { number: new.file.number, dirty: true });
+        let number = oldest.number;
         self.change(
             |manifest| {
-                manifest.journal_from = oldest.number + 1;
+                manifest.journal_from = number + 1;
                 manifest.sorted.extend(entry);
             },
             |_, ()| {
@@ -185,7 +179,7 @@ impl Shelf {
                 });
             },
         )?;
-        self.retire(oldest);
+        self.spares.retire(oldest, &FileKind::Journal.name(number));
         Ok(())
     }
 
@@ -229,73 +223,28 @@ impl Shelf {
 
     /// A new, empty segment, durable under its name.
     pub(super) fn create_segment(&self, number: u64, first_block: u64) -> io::Result<Arc<Segment>> {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Spare { file, recycled } = match spare {
-            Some(spare) => spare,
-            None => self.allocate_spare(Fill::Reserve)?,
-        };
+        let Spare { name, file, recycled } = self.spares.take()?;
         let head = FileHead { kind: FileKind::Journal, journal: self.journal, number, first_block, recycled };
         let made = file
             .write_at(&head.bytes(), 0)
             .and_then(|()| file.sync())
-            .and_then(|()| self.disk.rename(SPARE, &FileKind::Journal.name(number)))
+            .and_then(|()| self.disk.rename(&name, &FileKind::Journal.name(number)))
             .and_then(|()| self.disk.sync_names());
         if let Err(error) = made {
-            let _ = self.disk.remove(SPARE);
+            let _ = self.disk.remove(&name);
             return Err(error);
         }
         let end = u32::try_from(super::head::HEAD).expect("a head is short");
         Ok(Arc::new(Segment::new(&head, file, Index { end, ..Index::default() })))
     }
 
-    /// Takes a spare that an earlier process left, if it is as long as a segment.
-    pub(super) fn adopt_spare(&self) -> io::Result<()> {
-        let file = self.disk.open(SPARE)?;
-        if file.length()? == u64::from(self.options.segment_bytes) {
-            *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(Spare { file, recycled: true });
-            Ok(())
-        } else {
-            self.disk.remove(SPARE)
-        }
-    }
-
-    fn allocate_spare(&self, fill: Fill) -> io::Result<Spare> {
-        match self.disk.remove(SPARE) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = self.disk.create(SPARE)?;
-        let made = file.allocate(u64::from(self.options.segment_bytes), fill).and_then(|()| file.sync());
-        if let Err(error) = made {
-            let _ = self.disk.remove(SPARE);
-            return Err(error);
-        }
-        Ok(Spare { file, recycled: false })
-    }
-
     /// Makes a spare segment if there is none and no sealed one that will become it. Answers whether it did.
     pub(super) fn prepare_spare(&self) -> io::Result<bool> {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.is_some() || self.sealed() > 0 {
+        if !self.spares.is_empty() || self.sealed() > 0 {
             return Ok(false);
         }
-        *spare = Some(self.allocate_spare(Fill::Zeros)?);
+        self.spares.fill()?;
         Ok(true)
-    }
-
-    /// Removes a segment's file, or keeps it to be written anew if nobody reads it.
-    fn retire(&self, segment: Arc<Segment>) {
-        let name = FileKind::Journal.name(segment.number);
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let whole = segment.file.length().is_ok_and(|length| length == u64::from(self.options.segment_bytes));
-        let unread = Arc::try_unwrap(segment).ok().filter(|_| spare.is_none() && whole);
-        match unread {
-            Some(segment) if self.disk.rename(&name, SPARE).is_ok() => {
-                *spare = Some(Spare { file: segment.file, recycled: true });
-            }
-            // What cannot be removed now, the next opening removes.
-            _ => drop(self.disk.remove(&name)),
-        }
     }
 
     /// Number of sealed segments.

@@ -43,7 +43,7 @@ struct SimFile {
 #[derive(Clone)]
 enum NameChange {
     Create(String, usize),
-    Rename(String, String),
+    Rename(String, String, usize),
     Remove(String),
 }
 
@@ -51,10 +51,11 @@ impl NameChange {
     fn apply(&self, names: &mut BTreeMap<String, usize>) {
         match self {
             NameChange::Create(name, file) => drop(names.insert(name.clone(), *file)),
-            NameChange::Rename(from, to) => {
-                if let Some(file) = names.remove(from) {
-                    names.insert(to.clone(), file);
+            NameChange::Rename(from, to, file) => {
+                if names.get(from) == Some(file) {
+                    names.remove(from);
                 }
+                names.insert(to.clone(), *file);
             }
             NameChange::Remove(name) => drop(names.remove(name)),
         }
@@ -215,8 +216,8 @@ impl Disk for SimDisk {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state();
         state.call()?;
-        state.file(from)?;
-        state.change_name(NameChange::Rename(from.into(), to.into()));
+        let file = state.file(from)?;
+        state.change_name(NameChange::Rename(from.into(), to.into(), file));
         Ok(())
     }
 
