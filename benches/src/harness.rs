@@ -150,7 +150,12 @@ fn interleave<E>(pairs: usize, rate: &mut impl FnMut(Side) -> Result<f64, E>) ->
             let bare = rate(Side::Bare)?;
             Pair { ours: rate(Side::Ours)?, bare }
         };
-        eprintln!("  pair {} of {pairs}: ratio {:.3}", turn + 1, pair.ratio());
+        let Pair { ours, bare } = pair;
+        eprintln!(
+            "  pair {} of {pairs}: ours {ours:.0}, bare {bare:.0}, ratio {:.3}",
+            turn + 1,
+            pair.ratio()
+        );
         found.push(pair);
     }
     Ok(found)

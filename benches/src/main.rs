@@ -20,7 +20,15 @@ use options::{Options, USAGE};
 use report::{Line, Report};
 
 /// Every benchmark, in the order of the house.
-const BENCHES: &[Bench] = &[murmur2::MURMUR2, disk::DISK_SYNC, log::LOG_APPEND, log::LOG_APPEND_1, log::LOG_READ, memstore::MEMORY, memstore::DISK];
+const BENCHES: &[Bench] = &[
+    murmur2::MURMUR2,
+    disk::DISK_SYNC,
+    log::LOG_APPEND,
+    log::LOG_APPEND_1,
+    log::LOG_READ,
+    memstore::MEMORY,
+    memstore::DISK,
+];
 
 /// Where files go unless told otherwise.
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench");

@@ -16,7 +16,9 @@ pub(crate) const LOG_APPEND: Bench = Bench {
     name: "log-append",
     about: "durable appends of 256 B, 16 partitions, 64 in flight, against write and fdatasync of each gathered group",
     quick: true,
-    run: |run| measure(run, Load { owners: PARTITIONS, in_flight: 4, appends: 60_000, goal: 0.85 }),
+    run: |run| {
+        measure(run, Load { owners: PARTITIONS, in_flight: 4, appends: 60_000, keys: KEYS, goal: 0.85 })
+    },
 };
 
 /// One at a time.
@@ -24,7 +26,7 @@ pub(crate) const LOG_APPEND_1: Bench = Bench {
     name: "log-append-1",
     about: "durable appends of 256 B, one at a time, against write and fdatasync of each",
     quick: true,
-    run: |run| measure(run, Load { owners: 1, in_flight: 1, appends: 2_000, goal: 0.9 }),
+    run: |run| measure(run, Load { owners: 1, in_flight: 1, appends: 2_000, keys: KEYS, goal: 0.9 }),
 };
 
 #[derive(Clone, Copy)]
@@ -34,6 +36,8 @@ struct Load {
     in_flight: usize,
     /// Of all owners.
     appends: u64,
+    /// Of each partition.
+    keys: u64,
     goal: f64,
 }
 
@@ -54,12 +58,23 @@ fn measure(run: &mut Run<'_>, load: Load) -> Result<(), Failure> {
         Side::Ours => ours(&runtime, &mut owners, load, &mut latencies),
         Side::Bare => bare_side(&runtime, &bare, load),
     })?;
+    figures(run, "", &mut latencies);
+    // So few keys that compaction has next to nothing to write: what it costs the others in latency.
+    let few = Load { keys: 10, ..load };
+    let mut latencies = Vec::new();
+    for _ in 0..3 {
+        ours(&runtime, &mut owners, few, &mut latencies)?;
+    }
+    figures(run, "few-keys.", &mut latencies);
+    Ok(())
+}
+
+fn figures(run: &mut Run<'_>, prefix: &str, latencies: &mut [Duration]) {
     latencies.sort_unstable();
     for (what, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
         let at = (latencies.len() as f64 * share) as usize;
-        run.figure(what, "us", latencies[at.min(latencies.len() - 1)].as_secs_f64() * 1e6);
+        run.figure(&format!("{prefix}{what}"), "us", latencies[at].as_secs_f64() * 1e6);
     }
-    Ok(())
 }
 
 fn ours(
@@ -81,7 +96,7 @@ fn ours(
                         owner.acknowledged().await.map_err(|e| e.to_string())?;
                         waited.extend(sent.pop_front().map(|watch: Stopwatch| watch.elapsed()));
                     }
-                    owner.append(n % KEYS).map_err(|e| e.to_string())?;
+                    owner.append(n % load.keys).map_err(|e| e.to_string())?;
                     sent.push_back(Stopwatch::start());
                 }
                 while let Some(watch) = sent.pop_front() {

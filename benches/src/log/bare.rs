@@ -41,7 +41,8 @@ impl BareLog {
         file.sync_all()?;
         let shared = Arc::new(Shared::default());
         let of_thread = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("bare".into()).spawn(move || commit(&of_thread, &file))?;
+        let thread =
+            std::thread::Builder::new().name("bare".into()).spawn(move || commit(&of_thread, &file))?;
         Ok(BareLog { shared, thread: Some(thread) })
     }
 

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use affinity_types::wire::WireError;
 
-/// What a caller can do about an [`Error`].
+/// What a caller can do about an [`Error`](struct@Error).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The call can never succeed as it is.

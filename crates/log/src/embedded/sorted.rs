@@ -1,9 +1,12 @@
 //! Sorted files: groups of many partitions, those of each partition together and in order.
 //!
 //! ```text
-//! head | groups of slot 0 | groups of slot 3 | … | footer: the runs and their sparse index | trailer
+//! head | groups of slot 0 | groups of slot 3 | … | footer: the runs and their blocks | trailer
 //! trailer   footer position: u64 | footer length: u32 | footer crc: u32
 //! ```
+//!
+//! A run is cut into blocks of whole groups, about [`BLOCK`] bytes each: the entries of the sparse index, and the units that
+//! have a checksum. Groups have none of their own here (their `crc` is 0): one over many costs half.
 
 use std::io;
 use std::sync::Arc;
@@ -11,12 +14,13 @@ use std::sync::Arc;
 use affinity_types::{Epoch, EventTime, Offset, varint};
 
 use super::disk::{Disk, LogFile};
-use super::frame::{self, Frame, KeepAttributes, Salt, put_group_with, seal_group};
+use super::frame::{self, Frame, KeepAttributes, Salt, clear_crc, put_group_with};
 use super::head::{FileHead, FileKind, HEAD};
+use super::protection::{self, Protection};
 
 const TRAILER: usize = 16;
-/// Distance of the sparse index' entries in bytes.
-const BLOCK: u32 = 64 << 10;
+/// Length of a block from which on the next group begins another.
+const BLOCK: u32 = 32 << 10;
 /// Written at once, and synced in steps of so many, so that a long file never stands in the way of the journal's syncs.
 const WRITE_BYTES: usize = 512 << 10;
 const SYNC_BYTES: u64 = 4 << 20;
@@ -66,12 +70,23 @@ impl Passing {
     }
 }
 
-/// An entry of the sparse index: the groups from `position` on begin with offset `base`; the latest time among them.
+/// Some groups of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Block {
+    /// Offset of the first group.
     pub(super) base: Offset,
     pub(super) position: u32,
+    pub(super) length: u32,
+    /// The latest time of a group.
     pub(super) latest: EventTime,
+    pub(super) crc: u32,
+}
+
+impl Block {
+    /// Whether `bytes` is what was written.
+    pub(super) fn holds(&self, bytes: &[u8], salt: Salt) -> bool {
+        crc32c::crc32c_append(salt.0, bytes) == self.crc || protection::removed(Protection::Checksum)
+    }
 }
 
 impl SortedFile {
@@ -127,7 +142,9 @@ fn put_footer(out: &mut Vec<u8>, runs: &[Run]) {
         for block in &run.blocks {
             varint::put(out, block.base.0);
             varint::put(out, u64::from(block.position));
+            varint::put(out, u64::from(block.length));
             varint::put_signed(out, block.latest.0);
+            varint::put(out, u64::from(block.crc));
         }
     }
 }
@@ -153,7 +170,8 @@ fn read_footer(mut input: &[u8]) -> Option<Vec<Run>> {
         };
         for _ in 0..varint::take(input)? {
             let base = Offset(varint::take(input)?);
-            run.blocks.push(Block { base, position: short(input)?, latest: time(input)? });
+            let (position, length) = (short(input)?, short(input)?);
+            run.blocks.push(Block { base, position, length, latest: time(input)?, crc: short(input)? });
         }
         runs.push(run);
     }
@@ -217,7 +235,7 @@ impl<'a> SortedWriter<'a> {
                 u16::try_from(indices.len()).expect("a group's records fit")
             }
         };
-        seal_group(&mut self.buffer[start..], self.salt);
+        clear_crc(&mut self.buffer[start..]);
         let position =
             u32::try_from(self.written + start as u64).expect("a sorted file is about a segment long");
         let length = u32::try_from(self.buffer.len() - start).expect("a group is shorter than a segment");
@@ -255,9 +273,18 @@ impl<'a> SortedWriter<'a> {
         run.epoch = run.epoch.max(frame.version().epoch);
         run.newest = time;
         run.latest = run.latest.max(time);
+        let at = self.buffer.len() - length as usize;
+        let bytes = &self.buffer[at..];
         match run.blocks.last_mut() {
-            Some(block) if position - block.position < BLOCK => block.latest = block.latest.max(time),
-            _ => run.blocks.push(Block { base, position, latest: time }),
+            Some(block) if block.length < BLOCK => {
+                block.length += length;
+                block.latest = block.latest.max(time);
+                block.crc = crc32c::crc32c_append(block.crc, bytes);
+            }
+            _ => {
+                let crc = crc32c::crc32c_append(self.salt.0, bytes);
+                run.blocks.push(Block { base, position, length, latest: time, crc });
+            }
         }
     }
 

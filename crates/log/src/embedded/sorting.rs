@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use super::frame::{self, Frame, KeepAttributes, Salt};
 use super::slot::Slot;
-use super::sorted::{Kept, Run, SortedFile, SortedWriter};
+use super::sorted::{Block, Kept, Run, SortedFile, SortedWriter};
 use super::survivors::{Deletions, Policy, Verdict};
 use crate::Cleanup;
 
@@ -37,24 +37,41 @@ pub(super) fn frames(bytes: &[u8], salt: Salt, position: u64) -> impl Iterator<I
     })
 }
 
-/// A run's bytes.
-pub(super) struct RunBytes {
-    bytes: Vec<u8>,
-    salt: Salt,
-    position: u64,
+/// The groups in `bytes`, whose checksum holds.
+pub(super) fn groups(bytes: &[u8]) -> impl Iterator<Item = Frame<'_>> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let (group, after) = rest.split_at_checked(frame::group_length(rest)?)?;
+        rest = after;
+        Some(Frame(group))
+    })
 }
 
-impl RunBytes {
-    pub(super) fn frames(&self) -> impl Iterator<Item = io::Result<Frame<'_>>> {
-        frames(&self.bytes, self.salt, self.position)
+/// Reads blocks of a run, which lie one behind the other, into `into`.
+///
+/// # Errors
+/// `InvalidData` with the place if one is not what was written, and what the operating system says.
+pub(super) fn read_blocks(file: &SortedFile, blocks: &[Block], into: &mut [u8]) -> io::Result<()> {
+    let Some(first) = blocks.first() else { return Ok(()) };
+    file.file.read_at(into, u64::from(first.position))?;
+    let mut rest = &*into;
+    for block in blocks {
+        let (bytes, after) = rest.split_at(block.length as usize);
+        if !block.holds(bytes, file.salt) {
+            let message =
+                format!("{} bytes at byte {} are not what was written", block.length, block.position);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        rest = after;
     }
+    Ok(())
 }
 
 /// Reads a run whole: it is at most about a segment long.
-pub(super) fn read_run(file: &SortedFile, run: &Run) -> io::Result<RunBytes> {
+pub(super) fn read_run(file: &SortedFile, run: &Run) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; run.length as usize];
-    file.file.read_at(&mut bytes, u64::from(run.position))?;
-    Ok(RunBytes { bytes, salt: file.salt, position: u64::from(run.position) })
+    read_blocks(file, &run.blocks, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// Puts a segment's groups of one slot into a sorted file, without the records that the segment itself supersedes.

@@ -12,12 +12,12 @@ use std::task::{Context, Poll};
 use affinity_types::Offset;
 use bytes::{Bytes, BytesMut};
 
-use super::frame::{self, Frame, Salt};
 use super::head::FileKind;
 use super::segment::Segment;
 use super::shelf::{FileSet, Shelf};
 use super::slot::Slot;
-use super::sorted::SortedFile;
+use super::sorted::{Block, SortedFile};
+use super::sorting::{frames, groups, read_blocks};
 use crate::{Batch, BatchBuilder, Error, ErrorKind, Tail};
 
 /// Names readers apart.
@@ -31,33 +31,18 @@ pub(super) struct EmbeddedTail {
     files: Arc<FileSet>,
     /// The first sorted file that may hold something wanted.
     at: usize,
-    /// Where the last group given lies in its sorted file.
-    place: Option<Place>,
     /// The last batch's buffer, taken back when the batch is gone.
     buffer: Bytes,
 }
 
-/// Where reading a sorted file goes on.
-#[derive(Clone, Copy)]
-struct Place {
-    file: u64,
-    position: u32,
-}
-
-/// Some bytes of one file that hold whole groups of the slot, and maybe the beginning of another.
-struct Chunk {
-    bytes: Bytes,
-    salt: Salt,
-    file: String,
-    /// Where the first byte lies, for messages.
-    position: u32,
-}
+/// About the length of a small group, to begin with.
+const GROUP_BYTES: usize = 256;
 
 impl EmbeddedTail {
     pub(super) fn new(shelf: Arc<Shelf>, slot: Arc<Slot>, next: Offset) -> EmbeddedTail {
         let reader = READERS.fetch_add(1, Ordering::Relaxed);
         let files = shelf.files();
-        EmbeddedTail { shelf, slot, reader, next, files, at: 0, place: None, buffer: Bytes::new() }
+        EmbeddedTail { shelf, slot, reader, next, files, at: 0, buffer: Bytes::new() }
     }
 
     /// The next groups in the files held; `None` if there are none left.
@@ -80,86 +65,79 @@ impl EmbeddedTail {
 
     fn read_sorted(&mut self, file: &SortedFile, end: Offset) -> Result<Batch, Error> {
         let run = file.run(self.slot.number).expect("the caller has found it");
-        let run_end = run.position + run.length;
-        let mut position = match self.place {
-            Some(place) if place.file == file.number => place.position,
-            _ => {
-                let block = run.blocks.partition_point(|block| block.base <= self.next).saturating_sub(1);
-                run.blocks[block].position
+        let name = || FileKind::Sorted.name(file.number);
+        let mut first = run.blocks.partition_point(|block| block.base <= self.next).saturating_sub(1);
+        // Compaction may have left nothing wanted in the block that offset lies in: then it is in one behind.
+        while first < run.blocks.len() {
+            let blocks = self.at_once(&run.blocks[first..]);
+            let mut buffer = self.buffer(blocks.iter().map(|block| block.length as usize).sum());
+            read_blocks(file, blocks, &mut buffer).map_err(|error| unreadable(&name(), &error))?;
+            let bytes = buffer.freeze();
+            let mut builder = BatchBuilder::with_capacity(bytes.len() / GROUP_BYTES);
+            let mut next = self.next;
+            let mut at = 0;
+            for frame in groups(&bytes) {
+                if frame.next() > self.next {
+                    let decoded = frame.decode(at, &mut builder);
+                    decoded.ok_or_else(|| malformed(&name(), blocks[0].position + at))?;
+                    next = frame.next();
+                }
+                at += place(frame.0.len());
             }
-        };
-        let mut wanted = self.shelf.options.read_bytes;
-        loop {
-            let length = wanted.min(run_end - position);
-            let bytes = self.fill(&*file.file, &[(position, length)]);
-            let name = FileKind::Sorted.name(file.number);
-            let bytes = bytes.map_err(|error| unreadable(&name, &error))?;
-            let chunk = Chunk { bytes, salt: file.salt, file: name, position };
-            let (builder, next, used) = self.decode(&chunk, position + length == run_end)?;
+            if at as usize != bytes.len() {
+                return Err(malformed(&name(), blocks[0].position + at));
+            }
             if !builder.is_empty() {
-                self.place = Some(Place { file: file.number, position: position + used });
-                return Ok(self.deliver(builder, chunk.bytes, next, end));
+                return Ok(self.deliver(builder, bytes, next, end));
             }
-            match used {
-                // Not one whole group: it is longer than was read.
-                0 => wanted = wanted.saturating_mul(2),
-                used => position += used,
-            }
+            first += blocks.len();
         }
+        Err(malformed(&name(), run.position))
+    }
+
+    /// As many blocks as are read at once, at least one.
+    fn at_once<'a>(&self, blocks: &'a [Block]) -> &'a [Block] {
+        let mut total = 0;
+        let within = blocks.iter().take_while(|block| {
+            let before = total;
+            total += block.length;
+            before == 0 || total <= self.shelf.options.read_bytes
+        });
+        &blocks[..within.count()]
     }
 
     fn read_segment(&mut self, segment: &Segment, end: Offset) -> Result<Option<Batch>, Error> {
         let extents = segment.extents(self.slot.number, self.next, self.shelf.options.read_bytes);
-        let Some(first) = extents.first() else { return Ok(None) };
-        let position = first.position;
-        let ranges: Vec<_> = extents.iter().map(|extent| (extent.position, extent.length)).collect();
-        let name = FileKind::Journal.name(segment.number);
-        let bytes = self.fill(&*segment.file, &ranges).map_err(|error| unreadable(&name, &error))?;
-        let chunk = Chunk { bytes, salt: segment.salt, file: name, position };
-        let (builder, next, _) = self.decode(&chunk, true)?;
-        self.place = None;
-        Ok(Some(self.deliver(builder, chunk.bytes, next, end)))
-    }
-
-    /// Reads ranges of a file, one behind the other, into the buffer of the batch before if that is free.
-    fn fill(&mut self, file: &dyn super::disk::LogFile, ranges: &[(u32, u32)]) -> io::Result<Bytes> {
-        let total = ranges.iter().map(|(_, length)| *length as usize).sum();
-        let mut buffer = match std::mem::take(&mut self.buffer).try_into_mut() {
-            Ok(buffer) => buffer,
-            Err(_) => BytesMut::new(),
-        };
-        buffer.resize(total, 0);
-        let mut at = 0;
-        for &(position, length) in ranges {
-            let to = at + length as usize;
-            file.read_at(&mut buffer[at..to], u64::from(position))?;
-            at = to;
+        if extents.is_empty() {
+            return Ok(None);
         }
-        Ok(buffer.freeze())
-    }
-
-    /// Decodes the groups of a chunk that are wanted: with the offset after them and the bytes gone through. If the chunk
-    /// is not the last of its run, a group may be cut off at its end.
-    fn decode(&self, chunk: &Chunk, last: bool) -> Result<(BatchBuilder, Offset, u32), Error> {
-        let mut builder = BatchBuilder::with_capacity(chunk.bytes.len() / 256);
+        let name = || FileKind::Journal.name(segment.number);
+        let mut buffer = self.buffer(extents.iter().map(|extent| extent.length as usize).sum());
+        let mut builder = BatchBuilder::with_capacity(buffer.len() / GROUP_BYTES);
         let mut next = self.next;
-        let mut rest = &chunk.bytes[..];
-        while !rest.is_empty() {
-            let used = place(chunk.bytes.len() - rest.len());
-            let length = frame::group_length(rest);
-            let group = length.and_then(|length| rest.get(..length));
-            if !last && (rest.len() < frame::GROUP_HEAD || length.is_some() && group.is_none()) {
-                break;
+        let mut at = 0;
+        for extent in &extents {
+            let bytes = &mut buffer[at..at + extent.length as usize];
+            let read = segment.file.read_at(bytes, u64::from(extent.position));
+            read.map_err(|error| unreadable(&name(), &error))?;
+            for frame in frames(bytes, segment.salt, u64::from(extent.position)) {
+                let frame = frame.map_err(|error| unreadable(&name(), &error))?;
+                if frame.next() > self.next {
+                    let decoded = frame.decode(place(at), &mut builder);
+                    decoded.ok_or_else(|| malformed(&name(), extent.position))?;
+                    next = frame.next();
+                }
+                at += frame.0.len();
             }
-            let group = group.filter(|group| frame::group_holds(group, chunk.salt));
-            let frame = Frame(group.ok_or_else(|| damaged(chunk, used))?);
-            if frame.next() > self.next {
-                frame.decode(used, &mut builder).ok_or_else(|| damaged(chunk, used))?;
-                next = frame.next();
-            }
-            rest = &rest[frame.0.len()..];
         }
-        Ok((builder, next, place(chunk.bytes.len() - rest.len())))
+        Ok(Some(self.deliver(builder, buffer.freeze(), next, end)))
+    }
+
+    /// The buffer of the batch before, if that is gone, or a new one.
+    fn buffer(&mut self, length: usize) -> BytesMut {
+        let mut buffer = std::mem::take(&mut self.buffer).try_into_mut().unwrap_or_default();
+        buffer.resize(length, 0);
+        buffer
     }
 
     fn deliver(&mut self, builder: BatchBuilder, bytes: Bytes, next: Offset, end: Offset) -> Batch {
@@ -173,17 +151,16 @@ fn place(length: usize) -> u32 {
     u32::try_from(length).expect("nothing read at once is longer than a segment")
 }
 
-fn damaged(chunk: &Chunk, used: u32) -> Error {
-    let message = format!(
-        "{}, at byte {} or behind: a group is not what was written",
-        chunk.file,
-        chunk.position + used
-    );
-    Error::new(ErrorKind::Corrupt, message)
+fn malformed(name: &str, position: u32) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("{name}: the group at byte {position} is malformed"))
 }
 
 fn unreadable(name: &str, error: &io::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("{name} cannot be read: {error}"))
+    let kind = match error.kind() {
+        io::ErrorKind::InvalidData => ErrorKind::Corrupt,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, format!("{name} cannot be read: {error}"))
 }
 
 impl Tail for EmbeddedTail {
@@ -215,7 +192,7 @@ impl Tail for EmbeddedTail {
                 let message = format!("{}: offset {} is in no file", self.slot.place, self.next);
                 return Poll::Ready(Err(Error::new(ErrorKind::Corrupt, message)));
             }
-            (self.files, self.at, self.place) = (files, 0, None);
+            (self.files, self.at) = (files, 0);
         }
     }
 }
