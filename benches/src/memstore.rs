@@ -10,8 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use affinity_memstore::{Batch, Checkpoint, Disk, DiskSettings, Facts, Limits, MemStore, MemoryStore};
-use affinity_memstore::{StoreId, TopicId, Value};
-use affinity_types::{Epoch, EventTime, Offset, Sequence, Version};
+use affinity_memstore::{StoreId, Value};
+use affinity_types::{Epoch, EventTime, Offset, Sequence, TopicId, Version};
 
 use crate::harness::{Bench, Failure, Run, Side, Stopwatch, median};
 

@@ -35,21 +35,21 @@ struct Load {
     /// Of each owner.
     in_flight: usize,
     /// Of all owners.
-    appends: u64,
+    appends: usize,
     /// Of each partition.
-    keys: u64,
+    keys: usize,
     goal: f64,
 }
 
 /// Keys of each partition: what is overwritten is compacted meanwhile.
-const KEYS: u64 = 20_000;
+const KEYS: usize = 20_000;
 
 fn measure(run: &mut Run<'_>, load: Load) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build()?;
     let dir = run.fresh_dir()?;
     let log = open(&dir.path().join("log"))?;
     let mut owners = Vec::new();
-    for partition in 0..load.owners {
+    for partition in 0..PARTITIONS.min(load.owners) {
         owners.push(runtime.block_on(Owner::take_over(&log, partition))?);
     }
     let bare = Arc::new(BareLog::create(dir.path())?);
@@ -71,8 +71,8 @@ fn measure(run: &mut Run<'_>, load: Load) -> Result<(), Failure> {
 
 fn figures(run: &mut Run<'_>, prefix: &str, latencies: &mut [Duration]) {
     latencies.sort_unstable();
-    for (what, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
-        let at = (latencies.len() as f64 * share) as usize;
+    for (what, share) in [("p50", 500), ("p99", 990), ("p99.9", 999)] {
+        let at = latencies.len() * share / 1000;
         run.figure(&format!("{prefix}{what}"), "us", latencies[at].as_secs_f64() * 1e6);
     }
 }
@@ -84,19 +84,19 @@ fn ours(
     latencies: &mut Vec<Duration>,
 ) -> Result<f64, Failure> {
     let watch = Stopwatch::start();
-    let each = load.appends / u64::from(load.owners);
+    let each = load.appends / load.owners as usize;
     let (back, waited) = runtime.block_on(async {
         let mut tasks = JoinSet::new();
         for mut owner in owners.drain(..) {
             tasks.spawn(async move {
-                let mut waited = Vec::with_capacity(each as usize);
+                let mut waited = Vec::with_capacity(each);
                 let mut sent = VecDeque::new();
                 for n in 0..each {
                     if sent.len() == load.in_flight {
                         owner.acknowledged().await.map_err(|e| e.to_string())?;
                         waited.extend(sent.pop_front().map(|watch: Stopwatch| watch.elapsed()));
                     }
-                    owner.append(n % load.keys).map_err(|e| e.to_string())?;
+                    owner.append((n % load.keys) as u64).map_err(|e| e.to_string())?;
                     sent.push_back(Stopwatch::start());
                 }
                 while let Some(watch) = sent.pop_front() {
@@ -114,7 +114,7 @@ fn ours(
         }
         Ok::<_, Failure>((back, waited))
     })?;
-    let rate = watch.rate(load.appends as usize);
+    let rate = watch.rate(load.appends);
     *owners = back;
     latencies.extend(waited);
     Ok(rate)
@@ -122,7 +122,7 @@ fn ours(
 
 fn bare_side(runtime: &Runtime, bare: &Arc<BareLog>, load: Load) -> Result<f64, Failure> {
     let watch = Stopwatch::start();
-    let each = load.appends / u64::from(load.owners);
+    let each = load.appends / load.owners as usize;
     runtime.block_on(async {
         let mut tasks = JoinSet::new();
         for _ in 0..load.owners {
@@ -144,7 +144,7 @@ fn bare_side(runtime: &Runtime, bare: &Arc<BareLog>, load: Load) -> Result<f64, 
         }
         tasks.join_all().await.into_iter().collect::<Result<Vec<_>, _>>()
     })?;
-    Ok(watch.rate(load.appends as usize))
+    Ok(watch.rate(load.appends))
 }
 
 async fn wait(receiver: Option<tokio::sync::oneshot::Receiver<()>>) -> Result<(), String> {

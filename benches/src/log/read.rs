@@ -115,7 +115,7 @@ fn bare(dir: &Path) -> Result<f64, Failure> {
         let length = file.metadata()?.len();
         let mut at = 0;
         while at < length {
-            let size = (buffer.len() as u64).min(length - at) as usize;
+            let size = usize::try_from((buffer.len() as u64).min(length - at))?;
             file.read_exact_at(&mut buffer[..size], at)?;
             crc = crc32c::crc32c_append(crc, &buffer[..size]);
             at += size as u64;

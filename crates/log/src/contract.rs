@@ -122,8 +122,8 @@ pub trait Prepared: Send {
     /// Opens the writer. Its first group must be `Barrier(epoch)`: another one is [`AppendError::Invalid`].
     ///
     /// # Errors
-    /// `Fenced` if it is known that a later writer has taken the partition or that `epoch` is not the highest seen in
-    /// it; `Unavailable`.
+    /// `Fenced` if it is known that a later writer has taken the partition, that it has seen `epoch` or a higher one, or
+    /// that the topic is gone; `Unavailable`.
     fn open(self: Box<Self>, epoch: Epoch) -> BoxFuture<'static, Result<Box<dyn Writer>, Error>>;
 }
 
@@ -140,8 +140,9 @@ pub trait Writer: Send {
     /// Nothing of the group was taken: see [`AppendError`].
     fn append(&mut self, group: &Group) -> Result<(), AppendError>;
 
-    /// Ready when [`append`](Writer::append) would not answer [`AppendError::Full`]. An error is the writer's end,
-    /// as from `append`.
+    /// Ready when [`append`](Writer::append) would not answer [`AppendError::Full`]. Groups in flight make room when
+    /// their outcomes are *taken*: who waits for room without taking outcomes waits for ever. An error is the writer's
+    /// end, as from `append`.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), AppendError>>;
 
     /// The next outcome, in the order of the appends. Pending while nothing is in flight or decided. Cancel-safe.
@@ -187,8 +188,9 @@ pub enum Outcome {
         next: Offset,
     },
     /// It is not in the log and never will be. So are all groups of this writer that were in flight then, and all that
-    /// are appended before the last of those refusals was taken with [`Writer::poll_ack`]: what was decided after a
-    /// refused group falls with it. Afterwards the writer goes on, under the same epoch.
+    /// are appended before the last refusal was taken with [`Writer::poll_ack`], groups refused meanwhile included: what
+    /// was decided after a refused group falls with it. Afterwards the writer goes on, under the same epoch; if
+    /// nothing of it is in the log yet, it begins with its barrier again.
     Refused,
     /// It may be in the log, or land later; nobody knows. The writer is finished: all that is in flight is unknown, and
     /// `append` answers [`AppendError::Lost`]. Take over again and read.

@@ -53,4 +53,4 @@ pub use contract::{
     ready,
 };
 pub use error::{Error, ErrorKind};
-pub use topic::{Bounds, Cleanup, Topic, TopicId, TopicPartition, TopicSpec};
+pub use topic::{Bounds, Cleanup, Topic, TopicPartition, TopicSpec};

@@ -4,18 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use affinity_types::{EventTime, Offset, PartitionId};
-
-/// Identity of a topic: a random number given at its creation. A topic deleted and created again under its name is
-/// another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TopicId(pub u128);
-
-impl fmt::Display for TopicId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
+use affinity_types::{EventTime, Offset, PartitionId, TopicId};
 
 /// What a topic is created with.
 #[derive(Clone, Debug, PartialEq, Eq)]

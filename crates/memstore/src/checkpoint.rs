@@ -1,19 +1,7 @@
 //! Where a store stands in the log.
 
-use std::fmt;
-
-use affinity_types::{Epoch, EventTime, Offset};
+use affinity_types::{Epoch, EventTime, Offset, TopicId};
 use bytes::Bytes;
-
-/// Identity of a topic: a topic deleted and created again under its name is another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TopicId(pub u128);
-
-impl fmt::Display for TopicId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
 
 /// Where a store stands in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,9 +18,9 @@ use std::any::Any;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use affinity_types::{Epoch, EventTime, Offset, Sequence, Version};
+use affinity_types::{Epoch, EventTime, Offset, Sequence, TopicId, Version};
 
-use crate::{At, Batch, Checkpoint, Limits, MemStore, Scan, Scanned, StoreId, TopicId, Value};
+use crate::{At, Batch, Checkpoint, Limits, MemStore, Scan, Scanned, StoreId, Value};
 
 pub use reading::*;
 pub use snapshots::*;

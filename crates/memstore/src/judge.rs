@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use affinity_types::{EventTime, Offset};
+use affinity_types::{EventTime, Offset, TopicId};
 
-use crate::{Checkpoint, TopicId};
+use crate::Checkpoint;
 
 /// What was found on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,8 +13,8 @@
 //! | `DiskStore` | fjall, one database a node, feature `disk` (on by default); opened by `Disk`, judged by [`judge`] |
 //!
 //! ```
-//! use affinity_memstore::{At, Batch, Checkpoint, Limits, MemStore, MemoryStore, StoreId, TopicId, Value};
-//! use affinity_types::{Epoch, EventTime, Offset, Sequence, Version};
+//! use affinity_memstore::{At, Batch, Checkpoint, Limits, MemStore, MemoryStore, StoreId, Value};
+//! use affinity_types::{Epoch, EventTime, Offset, Sequence, Version, TopicId};
 //! use std::time::Duration;
 //!
 //! let mut store = MemoryStore::new(Limits::default());
@@ -55,7 +55,7 @@ mod store;
 mod value;
 
 pub use batch::{Batch, RequestEntry};
-pub use checkpoint::{Checkpoint, TopicId};
+pub use checkpoint::Checkpoint;
 #[cfg(feature = "disk")]
 pub use disk::{Disk, DiskSettings, DiskStore, Opened};
 pub use error::{Error, ErrorKind, Result};

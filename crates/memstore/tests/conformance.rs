@@ -12,8 +12,8 @@ mod memory {
 #[cfg(feature = "disk")]
 mod disk {
     use super::*;
-    use affinity_memstore::{Disk, DiskSettings, Facts, Limits, TopicId};
-    use affinity_types::{EventTime, Offset};
+    use affinity_memstore::{Disk, DiskSettings, Facts, Limits};
+    use affinity_types::{EventTime, Offset, TopicId};
 
     fn open(limits: Limits) -> Subject {
         let dir = tempfile::tempdir().expect("a folder for the test");

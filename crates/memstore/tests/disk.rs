@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use affinity_memstore::{Batch, Checkpoint, Disk, DiskSettings, Error, ErrorKind, Facts, Limits, MemStore};
-use affinity_memstore::{Opened, Reason, RequestEntry, StoreId, TopicId, Value, Verdict};
-use affinity_types::{Epoch, EventTime, Offset, Sequence, Version};
+use affinity_memstore::{Opened, Reason, RequestEntry, StoreId, Value, Verdict};
+use affinity_types::{Epoch, EventTime, Offset, Sequence, TopicId, Version};
 use bytes::Bytes;
 
 const TOPIC: TopicId = TopicId(7);

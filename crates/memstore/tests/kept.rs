@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use affinity_memstore::Value;
-use affinity_memstore::{At, Batch, Checkpoint, ErrorKind, Limits, MemStore, MemoryStore, StoreId, TopicId};
-use affinity_types::{Epoch, EventTime, Offset, Sequence, Version};
+use affinity_memstore::{At, Batch, Checkpoint, ErrorKind, Limits, MemStore, MemoryStore, StoreId};
+use affinity_types::{Epoch, EventTime, Offset, Sequence, TopicId, Version};
 
 const NOW: Duration = Duration::ZERO;
 

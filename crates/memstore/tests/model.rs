@@ -5,8 +5,8 @@ use std::ops::{Bound, ControlFlow};
 use std::time::Duration;
 
 use affinity_memstore::{At, Batch, Checkpoint, Direction, Limits, MemStore, MemoryStore, RequestEntry};
-use affinity_memstore::{Scan, Scanned, Snapshot, StoreId, TopicId, Value};
-use affinity_types::{Epoch, EventTime, Offset, Sequence, Version};
+use affinity_memstore::{Scan, Scanned, Snapshot, StoreId, Value};
+use affinity_types::{Epoch, EventTime, Offset, Sequence, TopicId, Version};
 use bytes::Bytes;
 use proptest::prelude::*;
 

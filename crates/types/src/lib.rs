@@ -25,4 +25,4 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use group::{Attributes, Group, InputPosition, Record, RecordKind, Request, RequestId};
 pub use key::Key;
 pub use murmur2::murmur2;
-pub use numbers::{Epoch, EventTime, Offset, PartitionId, Sequence, Version};
+pub use numbers::{Epoch, EventTime, Offset, PartitionId, Sequence, TopicId, Version};

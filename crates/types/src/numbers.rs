@@ -94,6 +94,17 @@ impl EventTime {
     }
 }
 
+/// Identity of a topic: a random number given at its creation. A topic deleted and created again under its name is
+/// another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TopicId(pub u128);
+
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
 macro_rules! display_number {
     ($($name:ty),*) => {$(
         impl fmt::Display for $name {

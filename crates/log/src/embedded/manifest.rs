@@ -4,12 +4,12 @@
 use std::io;
 use std::time::Duration;
 
-use affinity_types::{Offset, varint};
+use affinity_types::{Offset, TopicId, varint};
 
 use super::disk::Disk;
 use super::frame;
 use super::head::FORMAT;
-use crate::{Cleanup, Topic, TopicId, TopicSpec};
+use crate::{Cleanup, Topic, TopicSpec};
 
 pub(super) const NAME: &str = "manifest";
 pub(super) const NEW_NAME: &str = "manifest.new";

@@ -53,7 +53,7 @@ use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
 
-use affinity_types::{Clock, EventTime, Offset};
+use affinity_types::{Clock, EventTime, Offset, TopicId};
 
 pub use disk::{Disk, Fill, LogFile, OsDisk};
 pub use options::EmbeddedOptions;
@@ -68,8 +68,7 @@ use self::tail::EmbeddedTail;
 use self::threads::Threads;
 use self::writer::EmbeddedPrepared;
 use crate::{
-    Bounds, BoxFuture, Error, ErrorKind, Limits, Log, Prepared, Tail, Topic, TopicId, TopicPartition,
-    TopicSpec,
+    Bounds, BoxFuture, Error, ErrorKind, Limits, Log, Prepared, Tail, Topic, TopicPartition, TopicSpec,
 };
 
 mod lookup;

@@ -5,10 +5,10 @@ use std::fmt;
 use std::ops::Range;
 use std::task::{Context, Poll, Waker};
 
-use affinity_types::{Epoch, Group, Offset, Sequence};
+use affinity_types::{Epoch, Group, Offset, Sequence, TopicId};
 
 use super::mapping::{self, KafkaRecord};
-use crate::{Ack, AppendError, Limits, Outcome, TopicId, TopicPartition, admission};
+use crate::{Ack, AppendError, Limits, Outcome, TopicPartition, admission};
 
 /// Names the channel of one writer. They are counted from 0 in the order in which writers were opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -60,7 +60,9 @@ impl Partition {
         match fencing {
             Fencing::Off => true,
             Fencing::AtAppend => token >= self.landed,
-            Fencing::Known => token >= self.landed && epoch >= self.highest,
+            // A writer that has landed goes on under its epoch; another one needs a higher.
+            Fencing::Known if token == self.landed => epoch >= self.highest,
+            Fencing::Known => token > self.landed && epoch > self.highest,
         }
     }
 

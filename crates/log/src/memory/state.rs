@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
-use affinity_types::{Epoch, Group, Offset};
+use affinity_types::{Epoch, Group, Offset, TopicId};
 
 use super::channel::{Channel, ChannelId, Fault, Token};
 use super::partition::Partition;
 use super::{Delivery, MemoryOptions};
-use crate::{AppendError, Error, ErrorKind, Outcome, Topic, TopicId, TopicPartition, TopicSpec};
+use crate::{AppendError, Error, ErrorKind, Outcome, Topic, TopicPartition, TopicSpec};
 
 /// The lock, which wakes whom the last change concerns after it is released.
 #[derive(Debug)]

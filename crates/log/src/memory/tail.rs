@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use affinity_types::Offset;
+use affinity_types::TopicId;
 
 use super::state::{Shared, not_found, out_of_range};
-use crate::{Batch, Error, Tail, TopicId, TopicPartition};
+use crate::{Batch, Error, Tail, TopicPartition};
 
 pub(super) struct MemoryTail {
     pub(super) shared: Arc<Shared>,

@@ -5,14 +5,12 @@ use std::future::ready;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use affinity_types::{Epoch, Group};
+use affinity_types::{Epoch, Group, TopicId};
 
 use super::Fencing;
 use super::channel::{Channel, ChannelId, Token};
 use super::state::Shared;
-use crate::{
-    Ack, AppendError, BoxFuture, Error, ErrorKind, Newest, Prepared, TopicId, TopicPartition, Writer,
-};
+use crate::{Ack, AppendError, BoxFuture, Error, ErrorKind, Newest, Prepared, TopicPartition, Writer};
 
 pub(super) struct MemoryPrepared {
     pub(super) shared: Arc<Shared>,

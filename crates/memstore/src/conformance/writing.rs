@@ -1,10 +1,10 @@
 //! What batches do, and what refused ones do not.
 
-use affinity_types::{Epoch, EventTime, Offset, Sequence, Version};
+use affinity_types::{Epoch, EventTime, Offset, Sequence, TopicId, Version};
 use bytes::Bytes;
 
 use super::{Open, Subject, TOPIC, checkpoint, plain};
-use crate::{At, Batch, Checkpoint, Error, ErrorKind, Limits, RequestEntry, Scan, StoreId, TopicId, Value};
+use crate::{At, Batch, Checkpoint, Error, ErrorKind, Limits, RequestEntry, Scan, StoreId, Value};
 
 /// In the order of the log, within a batch too.
 pub fn the_last_change_of_a_batch_wins(open: Open) {

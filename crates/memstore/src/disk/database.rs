@@ -49,8 +49,8 @@ impl Default for DiskSettings {
 /// The database of a node: the stores of all its partitions, each with one owner.
 ///
 /// ```
-/// use affinity_memstore::{Disk, DiskSettings, Facts, Limits, MemStore, TopicId, Verdict};
-/// use affinity_types::{EventTime, Offset};
+/// use affinity_memstore::{Disk, DiskSettings, Facts, Limits, MemStore, Verdict};
+/// use affinity_types::{EventTime, Offset, TopicId};
 ///
 /// let dir = tempfile::tempdir()?;
 /// let (disk, damaged) = Disk::open(&dir.path().join("memstores"), DiskSettings::default())?;

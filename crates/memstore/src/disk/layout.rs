@@ -15,10 +15,10 @@
 
 use std::ops::Bound;
 
-use affinity_types::{Epoch, EventTime, Offset, varint};
+use affinity_types::{Epoch, EventTime, Offset, TopicId, varint};
 use bytes::Bytes;
 
-use crate::{Checkpoint, Found, Scan, StoreId, TopicId};
+use crate::{Checkpoint, Found, Scan, StoreId};
 
 /// Format that this build writes and reads.
 const FORMAT: u8 = 1;

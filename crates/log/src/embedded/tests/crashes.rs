@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use affinity_types::{
     Attributes, Clock, Epoch, EventTime, Group, InputPosition, Key, ManualClock, Offset, PartitionId, Record,
-    Request, RequestId, Sequence, Version, control,
+    Request, RequestId, Sequence, TopicId, Version, control,
 };
 
 use super::Random;
@@ -29,7 +29,7 @@ use crate::embedded::shelf::{SEALED_MAX, Shelf};
 use crate::embedded::slot::SlotState;
 use crate::embedded::tail::EmbeddedTail;
 use crate::embedded::writer::WriterState;
-use crate::{Cleanup, Error, ErrorKind, GroupRef, Outcome, Tail, Topic, TopicId, TopicPartition, TopicSpec};
+use crate::{Cleanup, Error, ErrorKind, GroupRef, Outcome, Tail, Topic, TopicPartition, TopicSpec};
 
 const SEEDS: u64 = 10_000;
 const PARTITIONS: u32 = 3;
