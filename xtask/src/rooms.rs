@@ -27,7 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("affinity-gateway", &["affinity-keyspace", "affinity-avro", "affinity-protocol", "affinity-log"]),
-    ("affinity-keyspace", &["affinity-state", "affinity-cluster"]),
+    ("affinity-keyspace", &["affinity-state", "affinity-cluster", "affinity-log", "affinity-memstore"]),
     ("affinity-state", &["affinity-log", "affinity-memstore"]),
     ("affinity-log", &[]),
     ("affinity-memstore", &[]),
@@ -196,11 +196,12 @@ mod tests {
             assert_eq!(wrong_arrows(&workspace(&[log, types, memstore, member])), expected);
         };
         check(("crates/state", "affinity-state", "affinity-log", None), &[]);
-        check(("crates/keyspace", "affinity-keyspace", "affinity-log", Some("dev")), &[]);
+        check(("crates/gateway", "affinity-gateway", "affinity-memstore", Some("dev")), &[]);
         check(("benches", "affinity-bench", "affinity-log", None), &[]);
         check(("crates/log", "affinity-log", "affinity-log", Some("dev")), &[]);
-        let keyspace = ["affinity-keyspace must not depend on affinity-log"];
-        check(("crates/keyspace", "affinity-keyspace", "affinity-log", None), &keyspace);
+        check(("crates/keyspace", "affinity-keyspace", "affinity-memstore", None), &[]);
+        let gateway = ["affinity-gateway must not depend on affinity-memstore"];
+        check(("crates/gateway", "affinity-gateway", "affinity-memstore", None), &gateway);
         let cluster = ["affinity-cluster must not depend on affinity-memstore"];
         check(("crates/cluster", "affinity-cluster", "affinity-memstore", Some("dev")), &cluster);
         let types = ["affinity-types must not depend on affinity-log"];
