@@ -43,6 +43,11 @@ impl<'a> Batch<'a> {
         Batch { from, checkpoint, changes: Vec::new(), requests: Vec::new(), evict_below: Offset::ZERO }
     }
 
+    /// Sets the place in the log that is reached, if it was not known when the batch was begun.
+    pub fn set_checkpoint(&mut self, checkpoint: Checkpoint) {
+        self.checkpoint = checkpoint;
+    }
+
     /// Makes room for `changes` more changes.
     pub fn reserve(&mut self, changes: usize) {
         self.changes.reserve(changes);

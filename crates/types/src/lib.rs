@@ -13,6 +13,7 @@
 //! ```
 
 mod clock;
+pub mod codec;
 pub mod control;
 mod group;
 mod key;

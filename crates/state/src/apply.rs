@@ -1,0 +1,374 @@
+//! Applying the log.
+//!
+//! ```text
+//!   log     g(1.0 barrier) g(1.1) g(1.2) g(2.0 barrier) g(1.3) g(2.1) …
+//!                                                        └ stale: epoch 1 after epoch 2 began. Ignored by everybody; the
+//!                                                          master of epoch 2 writes the keys it hit again (a repair)
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use affinity_log::{Batch as LogBatch, GroupRef};
+use affinity_memstore::{Batch, Checkpoint, MemStore, RequestEntry, StoreId, Value};
+use affinity_types::control::Control;
+use affinity_types::wire::{self, WireError};
+use affinity_types::{Attributes, Epoch, EventTime, Key, Offset, RecordKind, Request, TopicId, Version};
+use bytes::Bytes;
+
+use crate::requests::RequestSettings;
+use crate::{Error, PendingValue, Requests, Result, StoreNames};
+
+/// Leases are forgotten after so many times their length: the drift of clocks is less than that allows.
+const LEASES_KEPT: u64 = 4;
+
+/// What applying noticed, group by group, in the order of the log.
+#[derive(Debug)]
+pub enum Noted<'a> {
+    /// A mastership began: the first barrier of a higher epoch.
+    Barrier {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Offset of the barrier.
+        offset: Offset,
+    },
+    /// A second barrier of the epoch that is under way: ignored.
+    SecondBarrier {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Offset of the barrier.
+        offset: Offset,
+    },
+    /// A group was applied.
+    Applied {
+        /// Its version.
+        version: Version,
+    },
+    /// A record came too late, under an epoch that was over: ignored, and to be repaired by the master.
+    Stale {
+        /// Whose record it is.
+        kind: RecordKind,
+        /// Its key.
+        key: &'a [u8],
+    },
+}
+
+/// The read lease of an epoch that is over, or under way elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Its length in milliseconds, as its barrier says.
+    pub lease_ms: u64,
+    /// When its last valid record was received, by the reader's elapsed time.
+    pub heard: Duration,
+}
+
+/// A group of one's own that was acknowledged.
+#[derive(Debug)]
+pub struct Own<'a> {
+    /// Offset of its first record.
+    pub first: Offset,
+    /// Offset behind its last.
+    pub next: Offset,
+    /// Its version.
+    pub version: Version,
+    /// Its timestamp.
+    pub time: EventTime,
+    /// What it changed.
+    pub changes: &'a [(StoreId, Bytes, PendingValue)],
+    /// The request it answers.
+    pub request: Option<&'a Request>,
+}
+
+/// Whether request ids are written into the memstore: one on disk brings them back after a restart, for one in memory
+/// they would only be kept twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepRequests {
+    /// In the memstore too.
+    InStore,
+    /// In the window only.
+    InWindow,
+}
+
+/// A partition's state at an offset of its log.
+pub struct State {
+    memstore: Box<dyn MemStore>,
+    names: StoreNames,
+    topic: TopicId,
+    keep: KeepRequests,
+    next: Offset,
+    epoch: Epoch,
+    time: EventTime,
+    requests: Requests,
+    positions: BTreeMap<String, Offset>,
+    leases: BTreeMap<Epoch, Lease>,
+}
+
+impl State {
+    /// The state that `memstore` holds: of an empty one, that of an empty log.
+    ///
+    /// # Errors
+    /// If what the memstore holds cannot be read.
+    pub fn open(
+        memstore: Box<dyn MemStore>,
+        names: StoreNames,
+        topic: TopicId,
+        settings: RequestSettings,
+        keep: KeepRequests,
+    ) -> Result<State> {
+        let mut requests = Requests::new(settings);
+        for entry in memstore.requests()? {
+            let (time, request) =
+                read_entry(&entry).map_err(|source| Error::Unreadable { offset: entry.offset, source })?;
+            requests.note(&request, time);
+        }
+        let (next, epoch, time) = memstore
+            .checkpoint()
+            .map_or((Offset::ZERO, Epoch::NONE, EventTime(i64::MIN)), |c| (c.next, c.epoch, c.time));
+        let (positions, leases) = (BTreeMap::new(), BTreeMap::new());
+        Ok(State { memstore, names, topic, keep, next, epoch, time, requests, positions, leases })
+    }
+
+    /// The next offset to apply.
+    pub fn next(&self) -> Offset {
+        self.next
+    }
+
+    /// The highest epoch seen.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The latest timestamp in the log.
+    pub fn time(&self) -> EventTime {
+        self.time
+    }
+
+    /// The stores' names.
+    pub fn names(&self) -> &StoreNames {
+        &self.names
+    }
+
+    /// The window of request ids.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// Forgets requests that are older than the window at `now`.
+    pub fn evict_requests(&mut self, now: EventTime) {
+        self.requests.evict(now);
+    }
+
+    /// How far the partition has read its inputs.
+    pub fn positions(&self) -> &BTreeMap<String, Offset> {
+        &self.positions
+    }
+
+    /// The leases of epochs that were not this process' own, as far as they may still run.
+    pub fn leases(&self) -> impl Iterator<Item = (Epoch, Lease)> + '_ {
+        self.leases.iter().map(|(epoch, lease)| (*epoch, *lease))
+    }
+
+    /// The leases of `epoch` and those before it are over or given up.
+    pub fn forget_leases(&mut self, epoch: Epoch) {
+        self.leases.retain(|e, _| *e > epoch);
+    }
+
+    /// The value of a key as the log has it.
+    ///
+    /// # Errors
+    /// If the memstore cannot be read.
+    pub fn get(&self, store: StoreId, key: &[u8]) -> Result<Option<Value<'_>>> {
+        Ok(self.memstore.get(store, key)?)
+    }
+
+    /// The memstore.
+    pub fn memstore(&self) -> &dyn MemStore {
+        &*self.memstore
+    }
+
+    /// Applies groups that were read from the log at `received`, and tells `note` what it noticed, in their order and
+    /// before any of them is visible.
+    ///
+    /// # Errors
+    /// If a group cannot be read or the memstore does not take it: nothing of the batch is applied then.
+    pub fn apply(
+        &mut self,
+        log: &LogBatch,
+        received: Duration,
+        mut note: impl FnMut(Noted<'_>),
+    ) -> Result<()> {
+        let mut reached = Reached { epoch: self.epoch, time: self.time, received, requests: Vec::new() };
+        let mut batch = Batch::new(self.next, Checkpoint::new(self.topic, self.next, self.epoch, self.time));
+        batch.reserve(log.groups().len());
+        let from = self.next;
+        for group in log.groups().filter(|group| group.next() > from) {
+            let unreadable = |source| Error::Unreadable { offset: group.base(), source };
+            self.apply_group(group, &mut reached, &mut batch, &mut note).map_err(unreadable)?;
+        }
+        let next = log.next().max(self.next);
+        batch.set_checkpoint(Checkpoint::new(self.topic, next, reached.epoch, reached.time));
+        if self.keep == KeepRequests::InStore {
+            for (offset, time, request) in &reached.requests {
+                batch.remember(entry_of(*offset, *time, request));
+            }
+        }
+        self.memstore.apply(&batch)?;
+        (self.next, self.epoch, self.time) = (next, reached.epoch, reached.time);
+        for (_, time, request) in reached.requests {
+            self.requests.note(&request, time);
+        }
+        Ok(())
+    }
+
+    /// Puts a group's changes into `batch` if it is valid.
+    fn apply_group<'a>(
+        &mut self,
+        group: GroupRef<'a>,
+        reached: &mut Reached,
+        batch: &mut Batch<'a>,
+        note: &mut impl FnMut(Noted<'_>),
+    ) -> std::result::Result<(), WireError> {
+        let version = group.version();
+        if version.epoch < reached.epoch {
+            for record in group.records() {
+                note(Noted::Stale { kind: record.kind(), key: record.key() });
+            }
+            return Ok(());
+        }
+        for record in group.records() {
+            if record.kind() == RecordKind::Control {
+                let Some(epoch) = Control::parse(record.key())?.barrier_epoch() else { continue };
+                let offset = record.offset();
+                if epoch <= reached.epoch {
+                    note(Noted::SecondBarrier { epoch, offset });
+                    return Ok(());
+                }
+                let value = record.value().map(Control::parse).transpose()?;
+                self.begin_lease(
+                    epoch,
+                    value.and_then(|value| value.lease_ms()).unwrap_or(0),
+                    reached.received,
+                );
+                note(Noted::Barrier { epoch, offset });
+                continue;
+            }
+            let Some((store, key)) = self.names.place(record.kind(), record.key()) else { continue };
+            match record.value() {
+                None => batch.remove(store, key),
+                Some(value) if record.encoded_attributes().is_empty() => {
+                    batch.put(store, key, Value::new(value, version));
+                }
+                Some(value) => {
+                    let attributes = record.attributes()?;
+                    let version = attributes.repairs.unwrap_or(version);
+                    batch.put(store, key, Value::new(value, version).expiring(attributes.expires));
+                }
+            }
+        }
+        if !group.encoded_attributes().is_empty() {
+            let Attributes { request, positions } = group.attributes()?;
+            reached.requests.extend(request.map(|request| (group.base(), group.time(), request)));
+            self.positions.extend(positions.into_iter().map(|p| (p.input, p.offset)));
+        }
+        reached.epoch = version.epoch;
+        reached.time = reached.time.max(group.time());
+        if let Some(lease) = self.leases.get_mut(&version.epoch) {
+            lease.heard = reached.received;
+        }
+        note(Noted::Applied { version });
+        Ok(())
+    }
+
+    /// A mastership begins, with leases of this length; those that ran out long ago, however clocks drift, are forgotten.
+    fn begin_lease(&mut self, epoch: Epoch, lease_ms: u64, received: Duration) {
+        self.leases
+            .retain(|_, lease| lease.heard + Duration::from_millis(LEASES_KEPT * lease.lease_ms) > received);
+        self.leases.insert(epoch, Lease { lease_ms, heard: received });
+    }
+
+    /// Applies groups of one's own that were acknowledged, contiguously, as one step.
+    ///
+    /// # Errors
+    /// If the memstore does not take them.
+    ///
+    /// # Panics
+    /// If they do not follow what was applied before.
+    pub fn apply_own(&mut self, groups: &[Own<'_>]) -> Result<()> {
+        let (Some(first), Some(last)) = (groups.first(), groups.last()) else { return Ok(()) };
+        assert_eq!(first.first, self.next, "acknowledgements are applied without a gap");
+        let time = groups.iter().map(|group| group.time).max().map_or(self.time, |time| time.max(self.time));
+        let checkpoint = Checkpoint::new(self.topic, last.next, last.version.epoch, time);
+        let mut batch = Batch::new(self.next, checkpoint);
+        batch.reserve(groups.iter().map(|group| group.changes.len()).sum());
+        for group in groups {
+            for (store, key, change) in group.changes {
+                match &change.value {
+                    None => batch.remove(*store, key),
+                    Some(value) => {
+                        batch.put(*store, key, Value::new(value, change.version).expiring(change.expires));
+                    }
+                }
+            }
+            if let (Some(request), KeepRequests::InStore) = (group.request, self.keep) {
+                batch.remember(entry_of(group.first, group.time, request));
+            }
+        }
+        self.memstore.apply(&batch)?;
+        (self.next, self.epoch, self.time) = (last.next, last.version.epoch, time);
+        for group in groups {
+            if let Some(request) = group.request {
+                self.requests.note(request, group.time);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves on over stale records of others, which changed nothing.
+    ///
+    /// # Errors
+    /// If the memstore does not take the checkpoint.
+    pub fn skip_to(&mut self, next: Offset) -> Result<()> {
+        let checkpoint = Checkpoint::new(self.topic, next, self.epoch, self.time);
+        self.memstore.apply(&Batch::new(self.next, checkpoint))?;
+        self.next = next;
+        Ok(())
+    }
+
+    /// The record that repairs a key which a stale record hit: its valid value, under the version it had. `None` for keys
+    /// that this build has no store for, and for system records, which their owner repairs.
+    ///
+    /// # Errors
+    /// If the memstore cannot be read.
+    pub fn repair(&self, kind: RecordKind, key: &[u8]) -> Result<Option<affinity_types::Record>> {
+        let Some((store, place)) = self.names.place(kind, key) else { return Ok(None) };
+        let value = self.memstore.get(store, place)?;
+        let (repairs, expires) =
+            (value.as_ref().map(Value::version), value.as_ref().and_then(Value::expires));
+        let bytes = value.map(|value| Bytes::copy_from_slice(value.bytes()));
+        let record = affinity_types::Record::new(Key::copy_from(key), bytes);
+        Ok(Some(affinity_types::Record { kind, expires, repairs, ..record }))
+    }
+}
+
+/// Where applying a batch has come.
+struct Reached {
+    epoch: Epoch,
+    time: EventTime,
+    received: Duration,
+    requests: Vec<(Offset, EventTime, Request)>,
+}
+
+/// A request as the memstore keeps it: the time of its group, then its attribute's bytes.
+fn entry_of(offset: Offset, time: EventTime, request: &Request) -> RequestEntry {
+    let mut bytes = time.0.to_le_bytes().to_vec();
+    let attributes = Attributes { request: Some(request.clone()), ..Attributes::default() };
+    wire::put_group_attributes(&mut bytes, &attributes);
+    RequestEntry { offset, bytes: bytes.into() }
+}
+
+fn read_entry(entry: &RequestEntry) -> std::result::Result<(EventTime, Request), WireError> {
+    let malformed = WireError::Malformed("remembered request");
+    let (time, attributes) = entry.bytes.split_first_chunk::<8>().ok_or(malformed)?;
+    let request = wire::group_attributes(attributes)?.request.ok_or(malformed)?;
+    Ok((EventTime(i64::from_le_bytes(*time)), request))
+}

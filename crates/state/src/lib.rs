@@ -1,0 +1,23 @@
+//! The state of one partition: what its log makes of nothing, and what its master knows beyond that.
+//!
+//! [`State`] applies groups of the log to a memstore, whoever wrote them, filtering what a later mastership made stale. On
+//! top of it a master keeps [`Pending`] changes that are decided but not acknowledged, the window of [`Requests`], and the
+//! table of [`Watches`]. The room does no input or output but the memstore's, knows no roles and no time but what it is
+//! told.
+//!
+//! Its invariant: **at equal offset, state is equal**, whoever applied the log: a master through its own acknowledgements, a
+//! standby by tailing, a candidate by replay.
+
+mod apply;
+mod error;
+mod pending;
+mod requests;
+mod stores;
+mod watches;
+
+pub use apply::{KeepRequests, Lease, Noted, Own, State};
+pub use error::{Error, Result};
+pub use pending::{Pending, PendingGroup, PendingValue};
+pub use requests::{Known, RequestSettings, Requests};
+pub use stores::{StoreNames, record_of};
+pub use watches::{Update, Watch, WatchEnded, WatchSettings, Watches};

@@ -1,0 +1,137 @@
+//! Changes that are decided and not yet acknowledged.
+
+use std::collections::VecDeque;
+
+use affinity_memstore::StoreId;
+use affinity_types::{EventTime, Sequence, Version};
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+/// The newest pending value of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingValue {
+    /// The value; `None` deletes.
+    pub value: Option<Bytes>,
+    /// The group that decided it.
+    pub version: Version,
+    /// From when on it no longer counts.
+    pub expires: Option<EventTime>,
+}
+
+/// A decided group: its changes, and what its owner keeps with it until its outcome is known.
+#[derive(Debug)]
+pub struct PendingGroup<T> {
+    /// Its version.
+    pub version: Version,
+    /// Store, key and new value of each change.
+    pub changes: Vec<(StoreId, Bytes, PendingValue)>,
+    /// What the owner keeps with it.
+    pub with: T,
+}
+
+/// The groups in flight in the order of their appends, over the newest value of each key in them.
+#[derive(Debug)]
+pub struct Pending<T> {
+    groups: VecDeque<PendingGroup<T>>,
+    newest: HashMap<(StoreId, Bytes), PendingValue>,
+}
+
+impl<T> Default for Pending<T> {
+    fn default() -> Pending<T> {
+        Pending { groups: VecDeque::new(), newest: HashMap::new() }
+    }
+}
+
+impl<T> Pending<T> {
+    /// The newest pending value of a key.
+    #[must_use]
+    pub fn get(&self, store: StoreId, key: &Bytes) -> Option<&PendingValue> {
+        if self.newest.is_empty() { None } else { self.newest.get(&(store, key.clone())) }
+    }
+
+    /// Adds a group that was appended.
+    pub fn push(&mut self, group: PendingGroup<T>) {
+        for (store, key, value) in &group.changes {
+            self.newest.insert((*store, key.clone()), value.clone());
+        }
+        self.groups.push_back(group);
+    }
+
+    /// Sequence of the oldest group.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Sequence> {
+        self.groups.front().map(|group| group.version.sequence)
+    }
+
+    /// Takes the oldest group out: its outcome is known.
+    pub fn pop(&mut self) -> Option<PendingGroup<T>> {
+        let group = self.groups.pop_front()?;
+        for (store, key, value) in &group.changes {
+            let at = (*store, key.clone());
+            if self.newest.get(&at).is_some_and(|newest| newest.version == value.version) {
+                self.newest.remove(&at);
+            }
+        }
+        Some(group)
+    }
+
+    /// Takes all groups out.
+    pub fn take_all(&mut self) -> VecDeque<PendingGroup<T>> {
+        self.newest.clear();
+        std::mem::take(&mut self.groups)
+    }
+
+    /// How many groups are in flight.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use affinity_types::Epoch;
+
+    use super::*;
+
+    fn group(sequence: u64, changes: &[(&'static str, Option<&'static str>)]) -> PendingGroup<u64> {
+        let version = Version::new(Epoch(1), Sequence(sequence));
+        let change = |(key, value): &(&'static str, Option<&'static str>)| {
+            let value = PendingValue { value: value.map(Bytes::from_static_str), version, expires: None };
+            (StoreId::MAIN, Bytes::from_static(key.as_bytes()), value)
+        };
+        PendingGroup { version, changes: changes.iter().map(change).collect(), with: sequence }
+    }
+
+    trait FromStr {
+        fn from_static_str(text: &'static str) -> Bytes;
+    }
+
+    impl FromStr for Bytes {
+        fn from_static_str(text: &'static str) -> Bytes {
+            Bytes::from_static(text.as_bytes())
+        }
+    }
+
+    #[test]
+    fn the_newest_pending_value_is_seen_until_its_own_group_is_known() {
+        let mut pending = Pending::default();
+        let key = Bytes::from_static(b"a");
+        pending.push(group(1, &[("a", Some("1")), ("b", Some("1"))]));
+        pending.push(group(2, &[("a", None)]));
+        let seen = |pending: &Pending<u64>| pending.get(StoreId::MAIN, &key).map(|v| v.value.clone());
+        assert_eq!(seen(&pending), Some(None));
+        assert_eq!(pending.pop().map(|g| g.with), Some(1));
+        assert_eq!(seen(&pending), Some(None), "the second change is still pending");
+        assert_eq!(pending.get(StoreId::MAIN, &Bytes::from_static(b"b")), None);
+        assert_eq!(pending.pop().map(|g| g.with), Some(2));
+        assert_eq!(seen(&pending), None);
+        assert!(pending.is_empty() && pending.pop().is_none());
+    }
+}

@@ -1,0 +1,73 @@
+//! The stores of a keyspace by name, and how their records look in the log.
+
+use std::sync::Arc;
+
+use affinity_memstore::StoreId;
+use affinity_types::control::StoreKey;
+use affinity_types::{EventTime, Key, Record, RecordKind};
+use bytes::Bytes;
+
+/// The stores of a keyspace: the first is the main store, whose records are plain; the others' keys carry their name.
+#[derive(Clone, Debug)]
+pub struct StoreNames {
+    names: Arc<[Arc<str>]>,
+    store_key_schema: u32,
+}
+
+impl StoreNames {
+    /// The stores of a keyspace whose changelog gives the `StoreKey` schema this id.
+    ///
+    /// # Panics
+    /// If there is no store, or more than a memstore can tell apart.
+    #[must_use]
+    pub fn new(names: &[&str], store_key_schema: u32) -> StoreNames {
+        assert!(
+            !names.is_empty() && names.len() < usize::from(u16::MAX),
+            "a keyspace has 1 to 65 534 stores"
+        );
+        StoreNames { names: names.iter().map(|name| Arc::from(*name)).collect(), store_key_schema }
+    }
+
+    /// The number of the store `name`.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<StoreId> {
+        let at = self.names.iter().position(|n| &**n == name)?;
+        u16::try_from(at).ok().map(StoreId)
+    }
+
+    /// Where a record's value lives: its store and its key there; `None` for the system's records and for stores that
+    /// this build does not have.
+    pub(crate) fn place<'a>(&self, kind: RecordKind, key: &'a [u8]) -> Option<(StoreId, &'a [u8])> {
+        match kind {
+            RecordKind::Main => Some((StoreId::MAIN, key)),
+            RecordKind::Control => None,
+            RecordKind::Store => {
+                let parsed = StoreKey::parse(key).ok()?;
+                Some((self.id(parsed.store)?, parsed.key))
+            }
+        }
+    }
+
+    /// The kind and the key that an entry of `store` has in the log.
+    #[must_use]
+    pub fn key_of(&self, store: StoreId, key: &Bytes) -> (RecordKind, Key) {
+        if store == StoreId::MAIN {
+            return (RecordKind::Main, Key::new(key.clone()));
+        }
+        let store = &self.names[usize::from(store.0)];
+        (RecordKind::Store, Key::new(StoreKey { store, key }.frame(self.store_key_schema)))
+    }
+}
+
+/// The record that changes an entry of a store.
+#[must_use]
+pub fn record_of(
+    names: &StoreNames,
+    store: StoreId,
+    key: &Bytes,
+    value: Option<Bytes>,
+    expires: Option<EventTime>,
+) -> Record {
+    let (kind, key) = names.key_of(store, key);
+    Record { kind, expires, ..Record::new(key, value) }
+}

@@ -1,0 +1,165 @@
+//! Between values and bytes: how keys, values, messages and answers are serialized.
+//!
+//! The plain codecs here are those of Kafka's own serializers: bytes as they are, strings in UTF-8, integers big endian.
+
+use bytes::Bytes;
+use thiserror::Error;
+
+/// What can be written as bytes. Equal values give equal bytes.
+pub trait Encode {
+    /// Appends the bytes.
+    fn encode(&self, out: &mut Vec<u8>);
+
+    /// The bytes alone.
+    fn to_bytes(&self) -> Bytes {
+        let mut out = Vec::new();
+        self.encode(&mut out);
+        out.into()
+    }
+}
+
+/// What can be read from bytes.
+pub trait Decode: Sized {
+    /// Reads a value that takes all of `bytes`.
+    ///
+    /// # Errors
+    /// If the bytes are not those of such a value.
+    fn decode(bytes: &[u8]) -> Result<Self, CodecError>;
+}
+
+/// Bytes that are not those of the value expected.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct CodecError(pub String);
+
+impl Encode for Bytes {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
+
+    fn to_bytes(&self) -> Bytes {
+        self.clone()
+    }
+}
+
+impl Decode for Bytes {
+    fn decode(bytes: &[u8]) -> Result<Bytes, CodecError> {
+        Ok(Bytes::copy_from_slice(bytes))
+    }
+}
+
+impl Encode for Vec<u8> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
+}
+
+impl Decode for Vec<u8> {
+    fn decode(bytes: &[u8]) -> Result<Vec<u8>, CodecError> {
+        Ok(bytes.to_vec())
+    }
+}
+
+impl Encode for str {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.as_bytes());
+    }
+}
+
+impl Encode for String {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.as_str().encode(out);
+    }
+}
+
+impl Decode for String {
+    fn decode(bytes: &[u8]) -> Result<String, CodecError> {
+        String::from_utf8(bytes.to_vec()).map_err(|error| CodecError(format!("no text in UTF-8: {error}")))
+    }
+}
+
+impl Encode for () {
+    fn encode(&self, _: &mut Vec<u8>) {}
+}
+
+impl Decode for () {
+    fn decode(bytes: &[u8]) -> Result<(), CodecError> {
+        if bytes.is_empty() {
+            Ok(())
+        } else {
+            Err(CodecError(format!("{} bytes where none belong", bytes.len())))
+        }
+    }
+}
+
+macro_rules! integers {
+    ($($name:ty),*) => {$(
+        impl Encode for $name {
+            fn encode(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_be_bytes());
+            }
+        }
+
+        impl Decode for $name {
+            fn decode(bytes: &[u8]) -> Result<$name, CodecError> {
+                let exact = bytes.try_into().map_err(|_| {
+                    CodecError(format!("{} bytes where {} belong", bytes.len(), size_of::<$name>()))
+                })?;
+                Ok(<$name>::from_be_bytes(exact))
+            }
+        }
+    )*};
+}
+integers!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128);
+
+/// Nothing, or something behind a byte that says so.
+impl<T: Encode> Encode for Option<T> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            None => out.push(0),
+            Some(value) => {
+                out.push(1);
+                value.encode(out);
+            }
+        }
+    }
+}
+
+impl<T: Decode> Decode for Option<T> {
+    fn decode(bytes: &[u8]) -> Result<Option<T>, CodecError> {
+        match bytes {
+            [0] => Ok(None),
+            [1, value @ ..] => T::decode(value).map(Some),
+            _ => Err(CodecError("neither nothing nor something".into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: Encode + Decode + PartialEq + std::fmt::Debug>(value: &T, bytes: &[u8]) {
+        assert_eq!(&value.to_bytes()[..], bytes);
+        assert_eq!(&T::decode(bytes).unwrap(), value);
+    }
+
+    #[test]
+    fn values_are_the_bytes_of_kafkas_serializers() {
+        check(&1i64, &[0, 0, 0, 0, 0, 0, 0, 1]);
+        check(&-2i32, &[0xff, 0xff, 0xff, 0xfe]);
+        check(&"é".to_string(), &[0xc3, 0xa9]);
+        check(&Bytes::from_static(b"\0x"), b"\0x");
+        check(&Some(7u8), &[1, 7]);
+        check(&None::<u8>, &[0]);
+        check(&(), &[]);
+    }
+
+    #[test]
+    fn other_bytes_are_errors() {
+        assert!(i64::decode(&[1]).is_err());
+        assert!(String::decode(&[0xff]).is_err());
+        assert!(<()>::decode(&[0]).is_err());
+        assert!(Option::<u8>::decode(&[]).is_err());
+    }
+}
