@@ -191,13 +191,13 @@ impl Watches {
         version: Version,
         value: Option<Bytes>,
     ) -> Option<Watch> {
-        self.since_sweep += 1;
-        if self.since_sweep > self.settings.watches_max.min(self.cells.len() + 1024) {
+        if self.since_sweep >= self.settings.watches_max.min(self.cells.len() + 1024) {
             self.sweep();
         }
-        if self.since_sweep > self.settings.watches_max {
+        if self.since_sweep >= self.settings.watches_max {
             return None;
         }
+        self.since_sweep += 1;
         let cell = self.cells.entry((store, key.clone())).or_insert_with(|| {
             let state = CellState { version, value, ..CellState::default() };
             Arc::new(Cell { state: Mutex::new(state) })
