@@ -29,6 +29,8 @@
 //! # Ok::<(), affinity_cluster::Error>(()) }).unwrap();
 //! ```
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod contract;
 mod error;
 mod mastership;
