@@ -1,0 +1,6 @@
+//! The models, and the explorer that visits all their states.
+
+pub mod explore;
+pub mod fence;
+pub mod lease;
+pub mod takeover;
