@@ -1,1 +1,23 @@
-//! The owner of a partition.
+//! The owner of a partition, the handlers it runs, and the router that finds it.
+//!
+//! One task owns a partition: it takes a message, runs the handler to its end, appends what changed to the changelog,
+//! applies it when the log has acknowledged it, tells the watchers, and answers; hundreds of appends are in flight
+//! meanwhile. This room knows roles, release rules and messages; it knows no network, no schema and no backend of a log.
+//!
+//! Its invariant is law 4: **nobody is told what the log has not acknowledged, and no answer is ever a guess.**
+
+mod context;
+mod failure;
+mod message;
+mod owner;
+mod partition;
+pub mod phase;
+mod random;
+mod settings;
+
+pub use context::{Condition, ConditionFailed, Master, View};
+pub use failure::{Failure, Reply};
+pub use message::{Subscription, Watched};
+pub use owner::{Control, Handle, Owner, Parts, Status};
+pub use partition::{Partition, Store};
+pub use settings::{OwnerSettings, Reads};

@@ -44,6 +44,21 @@ pub enum Noted<'a> {
         /// Its version.
         version: Version,
     },
+    /// A valid record changed a key, or repaired it.
+    Written {
+        /// Whose record it is.
+        kind: RecordKind,
+        /// Its key, as it stands in the log.
+        record_key: &'a [u8],
+        /// Its store.
+        store: StoreId,
+        /// The key in it.
+        key: &'a [u8],
+        /// The version that the key has now.
+        version: Version,
+        /// Whether nothing but the record's place has changed.
+        repair: bool,
+    },
     /// A record came too late, under an epoch that was over: ignored, and to be repaired by the master.
     Stale {
         /// Whose record it is.
@@ -252,18 +267,17 @@ impl State {
                 note(Noted::Barrier { epoch, offset });
                 continue;
             }
-            let Some((store, key)) = self.names.place(record.kind(), record.key()) else { continue };
+            let (kind, record_key) = (record.kind(), record.key());
+            let Some((store, key)) = self.names.place(kind, record_key) else { continue };
+            let plain = record.encoded_attributes().is_empty();
+            let attributes = if plain { wire::RecordAttributes::default() } else { record.attributes()? };
+            let repair = attributes.repairs.is_some();
+            let version = attributes.repairs.unwrap_or(version);
             match record.value() {
                 None => batch.remove(store, key),
-                Some(value) if record.encoded_attributes().is_empty() => {
-                    batch.put(store, key, Value::new(value, version));
-                }
-                Some(value) => {
-                    let attributes = record.attributes()?;
-                    let version = attributes.repairs.unwrap_or(version);
-                    batch.put(store, key, Value::new(value, version).expiring(attributes.expires));
-                }
+                Some(value) => batch.put(store, key, Value::new(value, version).expiring(attributes.expires)),
             }
+            note(Noted::Written { kind, record_key, store, key, version, repair });
         }
         if !group.encoded_attributes().is_empty() {
             let Attributes { request, positions } = group.attributes()?;

@@ -75,6 +75,14 @@ impl<T> Pending<T> {
         Some(group)
     }
 
+    /// Does something to what is kept with the group of `sequence`, if that is in flight.
+    pub fn with(&mut self, sequence: Sequence, change: impl FnOnce(&mut T)) {
+        let at = self.groups.binary_search_by_key(&sequence, |group| group.version.sequence);
+        if let Some(group) = at.ok().and_then(|at| self.groups.get_mut(at)) {
+            change(&mut group.with);
+        }
+    }
+
     /// Takes all groups out.
     pub fn take_all(&mut self) -> VecDeque<PendingGroup<T>> {
         self.newest.clear();

@@ -1,0 +1,244 @@
+//! What a handler sees and does.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Display;
+
+use affinity_memstore::StoreId;
+use affinity_state::{Pending, State};
+use affinity_types::codec::{Decode, Encode};
+use affinity_types::{EventTime, Version};
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::owner::InFlight;
+use crate::partition::Store;
+use crate::random::Random;
+
+/// A partition's state for a query: that of the log and what is pending over it.
+pub struct View<'a> {
+    state: &'a State,
+    pending: &'a dyn Overlay,
+    now: EventTime,
+    /// Whether anything pending was seen.
+    saw_pending: Cell<bool>,
+    /// What could not be read: the handler's result does not count then.
+    fault: RefCell<Option<String>>,
+}
+
+/// Pending changes, whatever their owner keeps with them.
+pub(crate) trait Overlay {
+    fn pending(&self, store: StoreId, key: &Bytes) -> Option<(Option<Bytes>, Version, Option<EventTime>)>;
+}
+
+impl<T> Overlay for Pending<T> {
+    fn pending(&self, store: StoreId, key: &Bytes) -> Option<(Option<Bytes>, Version, Option<EventTime>)> {
+        let value = self.get(store, key)?;
+        Some((value.value.clone(), value.version, value.expires))
+    }
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(state: &'a State, pending: &'a dyn Overlay, now: EventTime) -> View<'a> {
+        View { state, pending, now, saw_pending: Cell::new(false), fault: RefCell::new(None) }
+    }
+
+    /// The partition's time: the later of the owner's clock and the log's last timestamp.
+    #[must_use]
+    pub fn now(&self) -> EventTime {
+        self.now
+    }
+
+    /// The value of a key.
+    pub fn get<K: Encode + ?Sized, V: Decode>(&self, store: &Store<K, V>, key: &K) -> Option<V> {
+        self.look_up(store, key)?.0
+    }
+
+    /// The version of a key's value: the tag to hold against later.
+    pub fn version<K: Encode + ?Sized, V>(&self, store: &Store<K, V>, key: &K) -> Option<Version> {
+        let id = self.id(store.name())?;
+        self.read(id, &key.to_bytes(), |_| ()).map(|(_, version)| version)
+    }
+
+    fn look_up<K: Encode + ?Sized, V: Decode>(
+        &self,
+        store: &Store<K, V>,
+        key: &K,
+    ) -> Option<(Option<V>, Version)> {
+        let id = self.id(store.name())?;
+        self.read(id, &key.to_bytes(), |bytes| self.decode(store.name(), bytes))
+    }
+
+    /// Reads a key that is there and has not expired.
+    fn read<T>(&self, store: StoreId, key: &Bytes, take: impl FnOnce(&[u8]) -> T) -> Option<(T, Version)> {
+        let alive = |expires: Option<EventTime>| expires.is_none_or(|expires| expires > self.now);
+        if let Some((value, version, expires)) = self.pending.pending(store, key) {
+            self.saw_pending.set(true);
+            return value.filter(|_| alive(expires)).map(|value| (take(&value), version));
+        }
+        match self.state.get(store, key) {
+            Ok(found) => {
+                found.filter(|v| alive(v.expires())).map(|value| (take(value.bytes()), value.version()))
+            }
+            Err(error) => {
+                self.fail(error);
+                None
+            }
+        }
+    }
+
+    fn decode<V: Decode>(&self, store: &str, bytes: &[u8]) -> Option<V> {
+        V::decode(bytes).map_err(|error| self.fail(format!("a value of store {store}: {error}"))).ok()
+    }
+
+    fn id(&self, store: &str) -> Option<StoreId> {
+        let id = self.state.names().id(store);
+        if id.is_none() {
+            self.fail(format!("store {store} is not among the partition's"));
+        }
+        id
+    }
+
+    fn fail(&self, what: impl Display) {
+        self.fault.borrow_mut().get_or_insert(what.to_string());
+    }
+
+    pub(crate) fn saw_pending(&self) -> bool {
+        self.saw_pending.get()
+    }
+
+    pub(crate) fn take_fault(&self) -> Option<String> {
+        self.fault.take()
+    }
+}
+
+/// What a conditional write asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// The value has this version.
+    Version(Version),
+    /// There is no value.
+    Absent,
+}
+
+/// The condition of a write did not hold; this is the version that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the value has changed")]
+pub struct ConditionFailed(pub Option<Version>);
+
+/// A partition's state for a command, which may change it.
+pub struct Master<'a> {
+    view: View<'a>,
+    random: &'a mut Random,
+    changes: Vec<Change>,
+    events: Vec<(StoreId, Bytes, Bytes)>,
+}
+
+/// A change that a handler made.
+pub(crate) struct Change {
+    pub(crate) store: StoreId,
+    pub(crate) key: Bytes,
+    pub(crate) value: Option<Bytes>,
+}
+
+/// What a handler leaves behind.
+pub(crate) struct Done {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) events: Vec<(StoreId, Bytes, Bytes)>,
+    pub(crate) saw_pending: bool,
+    pub(crate) fault: Option<String>,
+}
+
+impl<'a> Master<'a> {
+    pub(crate) fn new(view: View<'a>, random: &'a mut Random) -> Master<'a> {
+        Master { view, random, changes: Vec::new(), events: Vec::new() }
+    }
+
+    /// The partition's time, as [`View::now`].
+    #[must_use]
+    pub fn now(&self) -> EventTime {
+        self.view.now()
+    }
+
+    /// A random number: the only chance a handler has.
+    pub fn random(&mut self) -> u64 {
+        self.random.next()
+    }
+
+    /// The value of a key, as this command has left it so far.
+    pub fn get<K: Encode + ?Sized, V: Decode>(&self, store: &Store<K, V>, key: &K) -> Option<V> {
+        match self.changed(store.name(), key) {
+            Some(change) => self.view.decode(store.name(), change.value.as_ref()?),
+            None => self.view.get(store, key),
+        }
+    }
+
+    /// The version that a key's value had when this command began.
+    pub fn version<K: Encode + ?Sized, V>(&self, store: &Store<K, V>, key: &K) -> Option<Version> {
+        self.view.version(store, key)
+    }
+
+    fn changed<K: Encode + ?Sized>(&self, store: &str, key: &K) -> Option<&Change> {
+        if self.changes.is_empty() {
+            return None;
+        }
+        let (id, key) = (self.view.id(store)?, key.to_bytes());
+        self.changes.iter().find(|change| change.store == id && change.key == key)
+    }
+
+    /// Gives a key a new value.
+    pub fn put<K: Encode + ?Sized, V: Encode>(&mut self, store: &Store<K, V>, key: &K, value: &V) {
+        self.change(store.name(), key.to_bytes(), Some(value.to_bytes()));
+    }
+
+    /// Removes a key, which need not be there.
+    pub fn delete<K: Encode + ?Sized, V>(&mut self, store: &Store<K, V>, key: &K) {
+        self.change(store.name(), key.to_bytes(), None);
+    }
+
+    /// Gives a key a new value if the one that it had when this command began is as `condition` says.
+    ///
+    /// # Errors
+    /// [`ConditionFailed`]; nothing was changed by this call.
+    pub fn put_if<K: Encode + ?Sized, V: Encode>(
+        &mut self,
+        store: &Store<K, V>,
+        key: &K,
+        condition: Condition,
+        value: &V,
+    ) -> Result<(), ConditionFailed> {
+        let version = self.version(store, key);
+        let holds = match condition {
+            Condition::Version(wanted) => version == Some(wanted),
+            Condition::Absent => version.is_none(),
+        };
+        if !holds {
+            return Err(ConditionFailed(version));
+        }
+        self.put(store, key, value);
+        Ok(())
+    }
+
+    /// Sends an event to the watchers of a key, after this command's changes are acknowledged and in order with them.
+    /// It is not stored: who does not watch then never sees it.
+    pub fn send<K: Encode + ?Sized, V>(&mut self, store: &Store<K, V>, key: &K, event: &impl Encode) {
+        if let Some(id) = self.view.id(store.name()) {
+            self.events.push((id, key.to_bytes(), event.to_bytes()));
+        }
+    }
+
+    fn change(&mut self, store: &str, key: Bytes, value: Option<Bytes>) {
+        let Some(store) = self.view.id(store) else { return };
+        match self.changes.iter_mut().find(|change| change.store == store && change.key == key) {
+            Some(change) => change.value = value,
+            None => self.changes.push(Change { store, key, value }),
+        }
+    }
+
+    pub(crate) fn finish(self) -> Done {
+        let (saw_pending, fault) = (self.view.saw_pending(), self.view.take_fault());
+        Done { changes: self.changes, events: self.events, saw_pending, fault }
+    }
+}
+
+/// The pending groups of an owner.
+pub(crate) type Groups<A, E> = Pending<InFlight<A, E>>;

@@ -1,0 +1,79 @@
+//! Why a message has no answer.
+
+use thiserror::Error;
+
+/// What an asker gets.
+pub type Reply<A, E> = Result<A, Failure<E>>;
+
+/// Why a message has no answer: the handler's own error, or one of the system's.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Failure<E> {
+    /// The handler refused; nothing changed.
+    #[error("{0}")]
+    Handler(E),
+    /// The message is not possible as it is; nothing changed.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// More messages wait than the limit allows; nothing changed. Try again later.
+    #[error("the partition has more to do than its limits allow")]
+    Overloaded,
+    /// The partition is not served from here now, or the log refused; nothing changed. Try again.
+    #[error("the partition is not available")]
+    Unavailable,
+    /// It may have happened. With a request id, asking again is safe.
+    #[error("the outcome is unknown")]
+    Unknown,
+    /// Another request was made under the same id; nothing changed.
+    #[error("another request was made under this id")]
+    Conflict,
+    /// The request may have been answered and forgotten; nothing changes any more.
+    #[error("the request is older than requests are remembered")]
+    RequestExpired,
+    /// The deadline had passed before the message was handled; nothing changed.
+    #[error("the deadline has passed")]
+    DeadlinePassed,
+    /// What the handler wants to change does not fit into a group; nothing changed.
+    #[error("changes of {bytes} bytes: the changelog takes {max} at most")]
+    TooLarge {
+        /// Their size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The handler panicked; nothing changed.
+    #[error("the handler panicked")]
+    Panicked,
+    /// What is stored cannot be read; nothing changed. Somebody has to look.
+    #[error("what is stored cannot be read: {0}")]
+    Corrupt(String),
+}
+
+/// No error of a handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Never {}
+
+impl Failure<Never> {
+    /// A failure of the system, as one of any handler set's.
+    pub(crate) fn widen<E>(self) -> Failure<E> {
+        self.of_system().unwrap_or(Failure::Unknown)
+    }
+}
+
+impl<E> Failure<E> {
+    /// The same failure of another handler set; `None` for a handler's own error.
+    pub fn of_system<F>(self) -> Option<Failure<F>> {
+        Some(match self {
+            Failure::Handler(_) => return None,
+            Failure::Invalid(why) => Failure::Invalid(why),
+            Failure::Overloaded => Failure::Overloaded,
+            Failure::Unavailable => Failure::Unavailable,
+            Failure::Unknown => Failure::Unknown,
+            Failure::Conflict => Failure::Conflict,
+            Failure::RequestExpired => Failure::RequestExpired,
+            Failure::DeadlinePassed => Failure::DeadlinePassed,
+            Failure::TooLarge { bytes, max } => Failure::TooLarge { bytes, max },
+            Failure::Panicked => Failure::Panicked,
+            Failure::Corrupt(what) => Failure::Corrupt(what),
+        })
+    }
+}

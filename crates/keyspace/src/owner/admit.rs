@@ -1,0 +1,288 @@
+//! Taking messages: running handlers and appending what they change.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll};
+
+use affinity_log::AppendError;
+use affinity_state::{Known, PendingGroup, PendingValue, Update, record_of};
+use affinity_types::codec::{Decode, Encode};
+use affinity_types::{Attributes, Epoch, Group, Request, RequestId, Version};
+
+use super::reads::HeldAnswer;
+use super::{Held, InFlight, Owner, Protection};
+use crate::context::{Done, Master, View};
+use crate::message::{Message, ReplyTo, Subscription, Watched};
+use crate::phase::{Event, Phase};
+use crate::{Failure, Partition};
+
+impl<P: Partition> Owner<P> {
+    /// Takes messages as long as there is room for what they may append or hold.
+    pub(super) fn poll_mailbox(&mut self, cx: &mut Context<'_>, turns: &mut usize) -> bool {
+        let mut moved = false;
+        while *turns > 0 && self.admits(cx) {
+            let message = match self.waiting.take() {
+                Some(message) => message,
+                None => match self.mailbox.poll_recv(cx) {
+                    Poll::Ready(Some(message)) => message,
+                    Poll::Ready(None) | Poll::Pending => break,
+                },
+            };
+            *turns -= 1;
+            moved = true;
+            match self.phase {
+                Phase::Serving(epoch) => self.handle(epoch, message),
+                _ => message.fail(Failure::Unavailable),
+            }
+            if self.waiting.is_some() {
+                break;
+            }
+        }
+        moved
+    }
+
+    /// Whether messages are taken now: a candidate lets them wait, a standby answers that it is none to ask.
+    fn admits(&mut self, cx: &mut Context<'_>) -> bool {
+        match self.phase {
+            Phase::Standby => return true,
+            Phase::Serving(_) => {}
+            _ => return false,
+        }
+        if self.refusing
+            || self.gap.is_some()
+            || self.pending.len() >= self.settings.pending_max
+            || self.reads.len() >= self.settings.held_reads_max
+        {
+            return false;
+        }
+        if self.waiting.is_none() {
+            return true;
+        }
+        let Held::Writer(writer) = &mut self.held else { return false };
+        !writer.poll_ready(cx).is_pending()
+    }
+
+    fn handle(&mut self, epoch: Epoch, message: Message<P>) {
+        match message {
+            Message::Command { command, request, deadline, reply } => {
+                if deadline.is_some_and(|deadline| deadline < self.now()) {
+                    return send(reply, Err(Failure::DeadlinePassed));
+                }
+                let (reply, hash) = match request {
+                    None => (reply, 0),
+                    Some(id) => {
+                        let hash = hash(&command.to_bytes());
+                        match self.look_up(&id, hash, reply) {
+                            Some(reply) => (reply, hash),
+                            None => return,
+                        }
+                    }
+                };
+                self.run_command(epoch, Asked { command, request, deadline, reply, hash });
+            }
+            Message::Query { query, deadline, reply } => {
+                if deadline.is_some_and(|deadline| deadline < self.now()) {
+                    return drop(reply.send(Err(Failure::DeadlinePassed)));
+                }
+                self.run_query(&query, reply);
+            }
+            Message::Watch { subscription, reply } => self.watch(&subscription, reply),
+        }
+    }
+
+    /// What is known of a request; answers it if anything is, and gives the reply back if it is new.
+    #[expect(clippy::option_option, reason = "a reply that nobody waits for is still one")]
+    fn look_up(
+        &mut self,
+        id: &RequestId,
+        hash: u64,
+        reply: Option<ReplyTo<P>>,
+    ) -> Option<Option<ReplyTo<P>>> {
+        if self.removed(Protection::RequestWindow) {
+            return Some(reply);
+        }
+        if let Some((theirs, sequence)) = self.asked.get(&(id.client, id.sequence)).copied() {
+            if theirs != hash {
+                send(reply, Err(Failure::Conflict));
+            } else if let Some(reply) = reply {
+                // The same request is in flight: its answer is this one's too.
+                self.pending.with(sequence, |with| with.waiting.push(reply));
+            }
+            return None;
+        }
+        let time = self.time();
+        self.state.evict_requests(time);
+        let answer = match self.state.requests().look_up(id, hash, time) {
+            Known::New => return Some(reply),
+            Known::Answered(bytes) => {
+                P::Answer::decode(&bytes).map_err(|error| Failure::Corrupt(error.to_string()))
+            }
+            Known::Conflict => Err(Failure::Conflict),
+            Known::Expired => Err(Failure::RequestExpired),
+            Known::FromTheFuture => Err(Failure::Invalid("the request was issued in the future")),
+        };
+        send(reply, answer);
+        None
+    }
+
+    fn run_query(&mut self, query: &P::Query, reply: ReplyTo<P>) {
+        let view = View::new(&self.state, &self.pending, self.time());
+        let result = catch_unwind(AssertUnwindSafe(|| self.partition.query(&view, query)));
+        let (saw_pending, fault) = (view.saw_pending(), view.take_fault());
+        let answer = judge(result, fault);
+        self.hold(saw_pending, HeldAnswer::Message(reply, answer));
+    }
+
+    fn run_command(&mut self, epoch: Epoch, asked: Asked<P>) {
+        let mut random = self.random.clone();
+        let (time, version) = (self.time(), Version::new(epoch, self.sent.next()));
+        let mut cx = Master::new(View::new(&self.state, &self.pending, time), &mut random);
+        let result = catch_unwind(AssertUnwindSafe(|| self.partition.command(&mut cx, &asked.command)));
+        let Done { changes, events, saw_pending, fault } = cx.finish();
+        self.random = random;
+        let answer = match judge(result, fault) {
+            Ok(answer) if !changes.is_empty() || !events.is_empty() => answer,
+            unchanged => {
+                // It changes nothing: it is released as a read.
+                if let Some(reply) = asked.reply {
+                    self.hold(saw_pending, HeldAnswer::Message(reply, unchanged));
+                }
+                return;
+            }
+        };
+        let request = match self.remembered(&asked, &answer) {
+            Ok(request) => request,
+            Err(failure) => return send(asked.reply, Err(failure)),
+        };
+        let names = self.state.names();
+        let mut records: Vec<_> =
+            changes.iter().map(|c| record_of(names, c.store, &c.key, c.value.clone(), None)).collect();
+        if records.is_empty() {
+            // Events alone need a place in the order.
+            records = affinity_types::control::no_op_group(version, time, self.control_schema).records;
+        }
+        let attributes = Attributes { request: request.clone(), ..Attributes::default() };
+        let group = Group { version, time, attributes, records };
+        let changes = changes
+            .into_iter()
+            .map(|c| (c.store, c.key, PendingValue { value: c.value, version, expires: None }));
+        let changes = changes.collect();
+        self.append(asked, &group, |sent, waiting| PendingGroup {
+            version,
+            changes,
+            with: InFlight {
+                time,
+                sent,
+                request,
+                events,
+                repairs: Vec::new(),
+                answer: Some(answer),
+                waiting,
+            },
+        });
+    }
+
+    /// How the changelog is to remember a request.
+    fn remembered(&self, asked: &Asked<P>, answer: &P::Answer) -> Result<Option<Request>, Failure<P::Error>> {
+        let Some(id) = asked.request else { return Ok(None) };
+        let result = answer.to_bytes();
+        if result.len() > self.settings.result_max_bytes {
+            return Err(Failure::Invalid(
+                "the answer is longer than one that is remembered under a request id",
+            ));
+        }
+        Ok(Some(Request { id, hash: asked.hash, result }))
+    }
+
+    fn append(
+        &mut self,
+        asked: Asked<P>,
+        group: &Group,
+        pending: impl FnOnce(std::time::Duration, Vec<ReplyTo<P>>) -> PendingGroup<InFlight<P::Answer, P::Error>>,
+    ) {
+        let Held::Writer(writer) = &mut self.held else {
+            return send(asked.reply, Err(Failure::Unavailable));
+        };
+        match writer.append(group) {
+            Ok(()) => {
+                if let Some(id) = asked.request {
+                    self.asked.insert((id.client, id.sequence), (asked.hash, group.version.sequence));
+                }
+                let mut pending = pending(self.clock.elapsed(), asked.reply.into_iter().collect());
+                if self.reply_early() {
+                    let (waiting, answer) =
+                        (std::mem::take(&mut pending.with.waiting), pending.with.answer.clone());
+                    if let Some(answer) = answer {
+                        super::acks::reply_all(waiting, &answer);
+                    }
+                }
+                self.pushed(pending);
+            }
+            Err(AppendError::Full) => self.waiting = Some(asked.into_message()),
+            Err(AppendError::TooLarge { bytes, max }) => {
+                send(asked.reply, Err(Failure::TooLarge { bytes, max }));
+            }
+            Err(AppendError::Invalid(why)) => send(asked.reply, Err(Failure::Invalid(why))),
+            Err(AppendError::Lost) => {
+                self.waiting = Some(asked.into_message());
+                self.happen(Event::Fenced);
+            }
+        }
+    }
+
+    fn watch(
+        &mut self,
+        subscription: &Subscription,
+        reply: tokio::sync::oneshot::Sender<crate::Reply<Watched, P::Error>>,
+    ) {
+        let Subscription { store, key } = subscription;
+        let (version, value) = match self.state.get(*store, key) {
+            Err(error) => return drop(reply.send(Err(Failure::Corrupt(error.to_string())))),
+            Ok(None) => (Version::default(), None),
+            Ok(Some(value)) => (value.version(), Some(bytes::Bytes::copy_from_slice(value.bytes()))),
+        };
+        match self.watches.watch(*store, key, version, value.clone()) {
+            None => drop(reply.send(Err(Failure::Overloaded))),
+            Some(watch) => {
+                let watched = Watched { current: Update::Value { value, version }, watch };
+                self.hold(false, HeldAnswer::Watch(reply, watched));
+            }
+        }
+    }
+}
+
+/// A command as it was asked.
+struct Asked<P: Partition> {
+    command: P::Command,
+    request: Option<RequestId>,
+    deadline: Option<std::time::Duration>,
+    reply: Option<ReplyTo<P>>,
+    hash: u64,
+}
+
+impl<P: Partition> Asked<P> {
+    fn into_message(self) -> Message<P> {
+        let Asked { command, request, deadline, reply, .. } = self;
+        Message::Command { command, request, deadline, reply }
+    }
+}
+
+fn judge<A, E>(result: std::thread::Result<Result<A, E>>, fault: Option<String>) -> Result<A, Failure<E>> {
+    match (fault, result) {
+        (Some(fault), _) => Err(Failure::Corrupt(fault)),
+        (None, Err(_)) => Err(Failure::Panicked),
+        (None, Ok(result)) => result.map_err(Failure::Handler),
+    }
+}
+
+fn send<A, E>(reply: Option<tokio::sync::oneshot::Sender<crate::Reply<A, E>>>, answer: crate::Reply<A, E>) {
+    if let Some(reply) = reply {
+        let _ = reply.send(answer);
+    }
+}
+
+/// 64 bits of a request's bytes (FNV-1a, Fowler, Noll, Vo): a sender's own mistakes are to be found, not its malice.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}

@@ -1,0 +1,134 @@
+//! Reading the log: as a standby, as a candidate, and where a gap shows that somebody else wrote.
+
+use std::task::{Context, Poll};
+
+use affinity_log::{Batch, Error, Tail};
+use affinity_memstore::StoreId;
+use affinity_state::Noted;
+use affinity_types::{Key, RecordKind, Version};
+use bytes::Bytes;
+
+use super::{Call, Owner, Protection};
+use crate::Partition;
+use crate::phase::Phase;
+
+/// What a batch did beside changing the state.
+#[derive(Default)]
+struct Followed {
+    landed: Vec<Version>,
+    changed: Vec<(StoreId, Bytes)>,
+}
+
+impl<P: Partition> Owner<P> {
+    /// Opens the tail that is wanted: always but while serving without a gap.
+    fn want_tail(&mut self) -> bool {
+        let wanted = self.gap.is_some() || !matches!(self.phase, Phase::Serving(_));
+        if self.broken.is_some()
+            || self.tail.is_some()
+            || self.call.is_some()
+            || !wanted
+            || self.retry_at.is_some()
+        {
+            return false;
+        }
+        let (log, place, next) = (std::sync::Arc::clone(&self.log), self.place.clone(), self.state.next());
+        self.call = Some(Call::Tail(Box::pin(async move { log.tail(&place, next).await })));
+        true
+    }
+
+    pub(super) fn take_tail(&mut self, answer: Result<Box<dyn Tail>, Error>) {
+        match answer {
+            Ok(tail) => self.tail = Some(tail),
+            Err(error) => self.tail_failed(&error),
+        }
+    }
+
+    fn tail_failed(&mut self, error: &Error) {
+        if error.kind() == affinity_log::ErrorKind::Unavailable {
+            tracing::warn!(partition = %self.name, %error, "the log cannot be read now");
+            self.tail = None;
+            let wait = std::time::Duration::from_millis(self.settings.retry_ms);
+            self.retry_at.get_or_insert(self.clock.elapsed() + wait);
+        } else {
+            self.break_down(error);
+        }
+    }
+
+    /// Applies what the tail has.
+    pub(super) fn poll_tail(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.want_tail() {
+            return true;
+        }
+        let Some(tail) = &mut self.tail else { return false };
+        match tail.poll_batch(cx) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(batch)) => {
+                self.follow(&batch);
+                true
+            }
+            Poll::Ready(Err(error)) => {
+                self.tail_failed(&error);
+                true
+            }
+        }
+    }
+
+    fn follow(&mut self, batch: &Batch) {
+        let mut followed = Followed::default();
+        let (watched, received) = (!self.watches.is_empty(), self.clock.elapsed());
+        let (stale, barrier) = (&mut self.stale, &mut self.barrier);
+        let note = |noted: Noted<'_>| match noted {
+            Noted::Barrier { epoch, offset } => *barrier = Some((epoch, offset)),
+            Noted::SecondBarrier { .. } => {}
+            Noted::Applied { version } => followed.landed.push(version),
+            Noted::Stale { kind: RecordKind::Control, .. } => {}
+            Noted::Stale { kind, key } => drop(stale.insert((kind.number(), Key::copy_from(key)))),
+            Noted::Written { kind, record_key, store, key, repair, .. } => {
+                if !stale.is_empty() {
+                    stale.remove(&(kind.number(), Key::copy_from(record_key)));
+                }
+                if watched && !repair {
+                    followed.changed.push((store, Bytes::copy_from_slice(key)));
+                }
+            }
+        };
+        if let Err(error) = self.state.apply(batch, received, note) {
+            return self.break_down(&error);
+        }
+        self.tell_followed(followed);
+        if self.gap.is_some_and(|gap| self.state.next() >= gap) {
+            (self.gap, self.tail) = (None, None);
+        }
+        self.tell_applied();
+    }
+
+    /// Tells watchers and askers what was found in the log.
+    fn tell_followed(&mut self, followed: Followed) {
+        for (store, key) in followed.changed {
+            let Ok(value) = self.state.get(store, &key) else { continue };
+            let version = value.as_ref().map(affinity_memstore::Value::version);
+            let bytes = value.map(|value| Bytes::copy_from_slice(value.bytes()));
+            let newest = followed.landed.last().copied().unwrap_or_default();
+            self.watches.tell(store, &key, version.unwrap_or(newest), bytes.as_ref());
+        }
+        if self.undecided.is_empty() {
+            return;
+        }
+        for version in followed.landed {
+            if let Some(landed) = self.undecided.remove(&version) {
+                let Some(answer) = landed.answer else { continue };
+                landed.waiting.into_iter().for_each(|reply| drop(reply.send(Ok(answer.clone()))));
+            }
+        }
+    }
+
+    /// Others have written up to `first`: read it before anything more is acknowledged.
+    pub(super) fn read_gap(&mut self, first: affinity_types::Offset) {
+        if self.removed(Protection::Contiguity) {
+            let _ = self.state.skip_to(first);
+            return;
+        }
+        tracing::warn!(partition = %self.name, from = %self.state.next(), to = %first, "somebody else has appended");
+        self.gap = Some(first);
+    }
+}

@@ -1,0 +1,231 @@
+//! Reaching an owner.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use affinity_state::StoreNames;
+use affinity_types::{Epoch, Offset, RequestId};
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Owner;
+use crate::message::{Message, ReplyTo};
+use crate::phase::{Event, Phase};
+use crate::{Failure, Partition, Reply, Subscription, Watched};
+
+/// An order from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Take the partition over.
+    Promote,
+    /// Be a standby.
+    Demote,
+}
+
+/// What an owner shows of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The phase, by name.
+    pub phase: &'static str,
+    /// The epoch it serves under, if it serves.
+    pub serving: Option<Epoch>,
+    /// The next offset to apply.
+    pub next: Offset,
+    /// Messages that wait.
+    pub queued: usize,
+    /// Groups in flight.
+    pub pending: usize,
+    /// Reads that wait for their release.
+    pub held_reads: usize,
+    /// Why it has stopped.
+    pub broken: Option<String>,
+}
+
+#[derive(Default)]
+pub(super) struct Shared {
+    serving: AtomicU64,
+    next: AtomicU64,
+    pending: AtomicUsize,
+    held_reads: AtomicUsize,
+    phase: Mutex<(&'static str, Option<String>)>,
+}
+
+/// Reaches the owner of a partition. Cheap to clone.
+pub struct Handle<P: Partition> {
+    send: mpsc::Sender<Message<P>>,
+    orders: mpsc::Sender<Control>,
+    shared: Arc<Shared>,
+    names: StoreNames,
+}
+
+impl<P: Partition> Clone for Handle<P> {
+    fn clone(&self) -> Handle<P> {
+        Handle {
+            send: self.send.clone(),
+            orders: self.orders.clone(),
+            shared: Arc::clone(&self.shared),
+            names: self.names.clone(),
+        }
+    }
+}
+
+impl<P: Partition> Handle<P> {
+    pub(super) fn new(
+        send: mpsc::Sender<Message<P>>,
+        orders: mpsc::Sender<Control>,
+        shared: Arc<Shared>,
+        names: StoreNames,
+    ) -> Handle<P> {
+        Handle { send, orders, shared, names }
+    }
+
+    /// Gives an order. It is dropped if four wait already.
+    pub fn order(&self, control: Control) {
+        let _ = self.orders.try_send(control);
+    }
+
+    /// Sends a command and lets its answer come to `reply`, if anybody waits for one.
+    ///
+    /// # Errors
+    /// `Overloaded` if the queue is full, `Unavailable` if the owner is gone: nothing was sent.
+    pub fn command(
+        &self,
+        command: P::Command,
+        request: Option<RequestId>,
+        deadline: Option<Duration>,
+        reply: Option<ReplyTo<P>>,
+    ) -> Result<(), Failure<P::Error>> {
+        self.submit(Message::Command { command, request, deadline, reply })
+    }
+
+    /// Sends a query and lets its answer come to `reply`.
+    ///
+    /// # Errors
+    /// As [`command`](Handle::command).
+    pub fn query(
+        &self,
+        query: P::Query,
+        deadline: Option<Duration>,
+        reply: ReplyTo<P>,
+    ) -> Result<(), Failure<P::Error>> {
+        self.submit(Message::Query { query, deadline, reply })
+    }
+
+    /// Sends a command and waits for its answer.
+    ///
+    /// # Errors
+    /// The handler's, or the system's.
+    pub async fn ask(&self, command: P::Command) -> Reply<P::Answer, P::Error> {
+        let (reply, answer) = oneshot::channel();
+        self.command(command, None, None, Some(reply))?;
+        answer.await.unwrap_or(Err(Failure::Unknown))
+    }
+
+    /// Sends a query and waits for its answer.
+    ///
+    /// # Errors
+    /// The handler's, or the system's.
+    pub async fn read(&self, query: P::Query) -> Reply<P::Answer, P::Error> {
+        let (reply, answer) = oneshot::channel();
+        self.query(query, None, reply)?;
+        answer.await.unwrap_or(Err(Failure::Unavailable))
+    }
+
+    /// Watches a key of a store: its value now and every change after it.
+    ///
+    /// # Errors
+    /// `Invalid` for a store that is not there, or the system's.
+    pub async fn watch(&self, store: &str, key: Bytes) -> Reply<Watched, P::Error> {
+        let Some(store) = self.names.id(store) else {
+            return Err(Failure::Invalid("the keyspace has no such store"));
+        };
+        let (reply, watched) = oneshot::channel();
+        self.submit(Message::Watch { subscription: Subscription { store, key }, reply })?;
+        watched.await.unwrap_or(Err(Failure::Unavailable))
+    }
+
+    fn submit(&self, message: Message<P>) -> Result<(), Failure<P::Error>> {
+        self.send.try_send(message).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => Failure::Unavailable,
+        })
+    }
+
+    /// What the owner shows of itself.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let Shared { serving, next, pending, held_reads, phase } = &*self.shared;
+        let (phase, broken) = phase.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let serving = serving.load(Ordering::Relaxed);
+        Status {
+            phase,
+            serving: (serving > 0).then_some(Epoch(serving)),
+            next: Offset(next.load(Ordering::Relaxed)),
+            queued: self.send.max_capacity() - self.send.capacity(),
+            pending: pending.load(Ordering::Relaxed),
+            held_reads: held_reads.load(Ordering::Relaxed),
+            broken,
+        }
+    }
+}
+
+impl<P: Partition> Owner<P> {
+    pub(super) fn poll_orders(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(Some(order)) = self.orders.poll_recv(cx) else { return false };
+        if self.broken.is_none() {
+            self.happen(match order {
+                Control::Promote => Event::Promote,
+                Control::Demote => Event::Demote,
+            });
+        }
+        true
+    }
+
+    pub(super) fn note_status(&self) {
+        let Shared { serving, next, pending, held_reads, phase } = &*self.status;
+        serving.store(self.epoch().map_or(0, |epoch| epoch.0), Ordering::Relaxed);
+        next.store(self.state.next().0, Ordering::Relaxed);
+        pending.store(self.pending.len(), Ordering::Relaxed);
+        held_reads.store(self.reads.len(), Ordering::Relaxed);
+        let name = self.phase.name();
+        let mut shown = phase.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.0 != name || shown.1.is_some() != self.broken.is_some() {
+            *shown = (name, self.broken.clone());
+        }
+    }
+}
+
+impl<P: Partition> Message<P> {
+    pub(super) fn fail(self, failure: Failure<P::Error>) {
+        match self {
+            Message::Command { reply, .. } => {
+                if let Some(reply) = reply {
+                    let _ = reply.send(Err(failure));
+                }
+            }
+            Message::Query { reply, .. } => drop(reply.send(Err(failure))),
+            Message::Watch { reply, .. } => drop(reply.send(Err(failure))),
+        }
+    }
+}
+
+impl Phase {
+    /// Its name.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Phase::Standby => "standby",
+            Phase::Reading => "reading",
+            Phase::Preparing(_) => "preparing",
+            Phase::Measuring(_) => "measuring",
+            Phase::CatchingUp(..) => "catching up",
+            Phase::Electing(..) => "electing",
+            Phase::Opening(_) => "opening",
+            Phase::Barring(_) => "barring",
+            Phase::Replaying(..) => "replaying",
+            Phase::Serving(_) => "serving",
+            Phase::Checking(_) => "checking",
+        }
+    }
+}

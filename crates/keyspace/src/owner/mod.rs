@@ -1,0 +1,347 @@
+//! The owner of a partition: one task, one loop.
+//!
+//! [`Owner::poll`] takes what has come (orders, answers of coordinator and log, groups to read, outcomes of appends, messages), as far as
+//! it has, and never waits. A runtime drives it with [`Owner::run`]; a simulation polls it by hand.
+//!
+//! ```text
+//!  message ─▶ handler ─▶ group ─▶ append ┄┄┄▶ outcome ─▶ memstore ─▶ watchers ─▶ reply     (in the order of the log)
+//!     └─ read, nothing changed: held until what it saw is acknowledged and the lease, or a later append, proves that nobody
+//!        else leads
+//! ```
+
+mod acks;
+mod admit;
+mod follow;
+mod handle;
+mod reads;
+mod takeover;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use affinity_cluster::{Cas, Coordinator, NodeId, PartitionName, Seen};
+use affinity_log::{Ack, Contiguity, Log, Prepared, Tail, TopicPartition, Writer};
+use affinity_memstore::{MemStore, StoreId};
+use affinity_state::{KeepRequests, State, StoreNames, Watches};
+use affinity_types::{Clock, Epoch, EventTime, Key, Offset, RecordKind, Request, Sequence, TopicId, Version};
+use bytes::Bytes;
+use hashbrown::HashMap;
+use tokio::sync::{mpsc, oneshot};
+
+pub use handle::{Control, Handle, Status};
+
+use self::reads::HeldRead;
+use crate::context::Groups;
+use crate::message::Message;
+use crate::phase::{Event, Phase};
+use crate::random::Random;
+use crate::{OwnerSettings, Partition, Reply};
+
+/// A protection of the owner, by name, so that its proof can take one away and must then fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protection {
+    /// A gap between acknowledgements is read.
+    Contiguity,
+    /// A key that a stale record hit is written again.
+    Repair,
+    /// Reads are released only while the lease holds, or after a later append.
+    Lease,
+    /// A successor holds reads and replies until earlier leases have run out.
+    Gate,
+    /// A read is released only when what it saw is acknowledged.
+    ReadRelease,
+    /// Request ids are looked up.
+    RequestWindow,
+    /// A write is answered only after its acknowledgement.
+    ReplyAfterAck,
+    /// Replaying to one's barrier comes before serving.
+    TakeOverOrder,
+}
+
+/// What an owner is made of.
+pub struct Parts {
+    /// The partition's changelog.
+    pub place: TopicPartition,
+    /// Identity of the changelog's topic.
+    pub topic: TopicId,
+    /// The partition's name at the coordinator.
+    pub name: PartitionName,
+    /// This node.
+    pub node: NodeId,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// The coordinator.
+    pub coordinator: Arc<dyn Coordinator>,
+    /// The store, as it was found: the owner reads on where it stands.
+    pub memstore: Box<dyn MemStore>,
+    /// Whether request ids are kept in the store too.
+    pub keep_requests: KeepRequests,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Ids of the changelog's `Control` and `StoreKey` schemas.
+    pub schemas: (u32, u32),
+    /// Where chance begins.
+    pub seed: u64,
+    /// Limits and times.
+    pub settings: OwnerSettings,
+}
+
+/// What an owner keeps with a group in flight.
+pub(crate) struct InFlight<A, E> {
+    time: EventTime,
+    /// When it was sent, by the owner's elapsed time.
+    sent: Duration,
+    request: Option<Request>,
+    events: Vec<(StoreId, Bytes, Bytes)>,
+    /// Keys that the group repairs.
+    repairs: Vec<(RecordKind, Key)>,
+    answer: Option<A>,
+    waiting: Vec<oneshot::Sender<Reply<A, E>>>,
+}
+
+impl<A, E> InFlight<A, E> {
+    /// A group that nobody asked for.
+    fn own(time: EventTime, sent: Duration, repairs: Vec<(RecordKind, Key)>) -> InFlight<A, E> {
+        InFlight { time, sent, request: None, events: Vec::new(), repairs, answer: None, waiting: Vec::new() }
+    }
+}
+
+/// A call under way, of which there is one at most.
+enum Call {
+    Read(Future<Seen, affinity_cluster::Error>),
+    Elect(Future<Cas, affinity_cluster::Error>),
+    Prepare(Future<Box<dyn Prepared>, affinity_log::Error>),
+    Measure(Future<Offset, affinity_log::Error>),
+    Open(Future<Box<dyn Writer>, affinity_log::Error>),
+    Tail(Future<Box<dyn Tail>, affinity_log::Error>),
+}
+
+type Future<T, E> = affinity_log::BoxFuture<'static, Result<T, E>>;
+
+/// What of the log an owner holds.
+enum Held {
+    Nothing,
+    Prepared(Box<dyn Prepared>),
+    Writer(Box<dyn Writer>),
+}
+
+/// Owns a partition. See the [module](self).
+pub struct Owner<P: Partition> {
+    partition: P,
+    place: TopicPartition,
+    name: PartitionName,
+    node: NodeId,
+    log: Arc<dyn Log>,
+    coordinator: Arc<dyn Coordinator>,
+    clock: Arc<dyn Clock>,
+    control_schema: u32,
+    settings: OwnerSettings,
+    random: Random,
+    orders: mpsc::Receiver<Control>,
+    mailbox: mpsc::Receiver<Message<P>>,
+    status: Arc<handle::Shared>,
+
+    phase: Phase,
+    held: Held,
+    call: Option<Call>,
+    /// When to tell the phase to try again.
+    retry_at: Option<Duration>,
+    /// Reads the log, while not serving or while there is a gap to read.
+    tail: Option<Box<dyn Tail>>,
+    /// Where the tail has to come before acknowledgements go on.
+    gap: Option<Offset>,
+    /// The first valid barrier of the highest epoch.
+    barrier: Option<(Epoch, Offset)>,
+    /// Epochs that this owner had: their leases are its own.
+    own_epochs: BTreeSet<Epoch>,
+
+    state: State,
+    pending: Groups<P::Answer, P::Error>,
+    /// Requests in flight, by id: the hash of what they ask, and their group.
+    asked: HashMap<(u128, u64), (u64, Sequence)>,
+    /// Groups whose outcome the log will tell.
+    undecided: BTreeMap<Version, InFlight<P::Answer, P::Error>>,
+    watches: Watches,
+    contiguity: Contiguity,
+    /// An acknowledgement that waits until the gap before it is read.
+    kept_ack: Option<Ack>,
+    /// The last group sent, the last one acknowledged, and when that was sent.
+    sent: Sequence,
+    acked: Option<Sequence>,
+    anchor: Option<Duration>,
+    last_sent_at: Duration,
+    /// A group was refused and not all refusals are taken.
+    refusing: bool,
+    /// Keys that a stale record hit.
+    stale: BTreeSet<(u8, Key)>,
+    reads: VecDeque<HeldRead<P>>,
+    /// Reads have come since the last append.
+    read_since: bool,
+    /// Replies to writes that earlier leases hold back.
+    #[expect(clippy::type_complexity, reason = "an answer and where it goes")]
+    gated: VecDeque<(Vec<oneshot::Sender<Reply<P::Answer, P::Error>>>, P::Answer)>,
+    gate: Option<Duration>,
+    /// A message that waits for room in the log.
+    waiting: Option<Message<P>>,
+    /// Why the owner has stopped: what is stored or written cannot be read.
+    broken: Option<String>,
+}
+
+impl<P: Partition> Owner<P> {
+    /// An owner, a standby at first, and the handle that reaches it.
+    ///
+    /// # Errors
+    /// If what the store holds cannot be read.
+    pub fn new(partition: P, parts: Parts) -> affinity_state::Result<(Owner<P>, Handle<P>)> {
+        let Parts { place, topic, name, node, log, coordinator, memstore, keep_requests, .. } = parts;
+        let Parts { clock, schemas: (control_schema, store_key_schema), seed, settings, .. } = parts;
+        let names = StoreNames::new(P::STORES, store_key_schema);
+        let state = State::open(memstore, names, topic, settings.requests.clone(), keep_requests)?;
+        let (send_order, orders) = mpsc::channel(4);
+        let (send, mailbox) = mpsc::channel(settings.queue_max);
+        let status = Arc::new(handle::Shared::default());
+        let handle = Handle::new(send, send_order, Arc::clone(&status), state.names().clone());
+        let owner = Owner {
+            partition,
+            place,
+            name,
+            node,
+            log,
+            coordinator,
+            control_schema,
+            random: Random::new(seed),
+            orders,
+            mailbox,
+            status,
+            phase: Phase::Standby,
+            held: Held::Nothing,
+            call: None,
+            retry_at: None,
+            tail: None,
+            gap: None,
+            barrier: None,
+            own_epochs: BTreeSet::new(),
+            state,
+            pending: Groups::default(),
+            asked: HashMap::new(),
+            undecided: BTreeMap::new(),
+            watches: Watches::new(settings.watches.clone()),
+            contiguity: Contiguity::default(),
+            kept_ack: None,
+            sent: Sequence::FIRST,
+            acked: None,
+            anchor: None,
+            last_sent_at: clock.elapsed(),
+            refusing: false,
+            stale: BTreeSet::new(),
+            reads: VecDeque::new(),
+            read_since: false,
+            gated: VecDeque::new(),
+            gate: None,
+            waiting: None,
+            broken: None,
+            clock,
+            settings,
+        };
+        Ok((owner, handle))
+    }
+
+    /// Does what there is to do; ready when every [`Handle`] is gone and nothing is in flight.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut turns = self.settings.turn_max;
+        loop {
+            let mut moved = self.poll_orders(cx);
+            moved |= self.poll_call(cx);
+            moved |= self.poll_retry();
+            moved |= self.poll_tail(cx);
+            moved |= self.poll_acks(cx);
+            let messages = self.poll_mailbox(cx, &mut turns);
+            moved |= messages;
+            moved |= self.keep_up();
+            moved |= self.release();
+            self.note_status();
+            if turns == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if !moved {
+                let over = self.mailbox.is_closed() && self.mailbox.is_empty() && self.orders.is_closed();
+                return if over && self.pending.is_empty() { Poll::Ready(()) } else { Poll::Pending };
+            }
+        }
+    }
+
+    /// When [`poll`](Owner::poll) has to be called again though nothing has come, by the clock's elapsed time.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Duration> {
+        let gate = self.gate.filter(|_| !self.gated.is_empty() || !self.reads.is_empty());
+        let idle =
+            self.idles().then(|| self.last_sent_at + Duration::from_millis(self.settings.idle_noop_ms));
+        [self.retry_at, gate, idle].into_iter().flatten().min()
+    }
+
+    /// Drives the owner until every handle is gone. `sleep_until` waits for a moment of the clock's elapsed time.
+    pub async fn run<S: std::future::Future<Output = ()>>(mut self, sleep_until: impl Fn(Duration) -> S) {
+        let mut sleep: Option<(Duration, std::pin::Pin<Box<S>>)> = None;
+        std::future::poll_fn(|cx| {
+            loop {
+                if self.poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                let Some(at) = self.wake_at() else { return Poll::Pending };
+                // One that wakes too early does no harm.
+                if sleep.as_ref().is_none_or(|(sooner, _)| *sooner > at) {
+                    sleep = Some((at, Box::pin(sleep_until(at))));
+                }
+                let waiting = sleep.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_pending());
+                if waiting {
+                    return Poll::Pending;
+                }
+                sleep = None;
+            }
+        })
+        .await;
+    }
+
+    fn removed(&self, protection: Protection) -> bool {
+        #[cfg(feature = "mutants")]
+        return self.settings.removed == Some(protection);
+        #[cfg(not(feature = "mutants"))]
+        {
+            let _ = protection;
+            false
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// The partition's time: the later of the clock and the log's last timestamp.
+    fn time(&self) -> EventTime {
+        self.clock.now().max(self.state.time())
+    }
+
+    fn epoch(&self) -> Option<Epoch> {
+        match self.phase {
+            Phase::Serving(epoch) => Some(epoch),
+            _ => None,
+        }
+    }
+
+    /// What is stored or written cannot be read: nothing is served any more, and somebody has to look.
+    fn break_down(&mut self, error: &dyn std::error::Error) {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        tracing::error!(partition = %self.name, error = text, "the partition has stopped");
+        self.broken = Some(text);
+        self.happen(Event::Demote);
+        (self.tail, self.gap, self.call) = (None, None, None);
+    }
+}

@@ -1,0 +1,219 @@
+//! Releasing what changes nothing: reads, commands without changes, and watches.
+
+use std::time::Duration;
+
+use affinity_log::{AppendError, Newest};
+use affinity_state::PendingGroup;
+use affinity_types::{Attributes, Group, Key, RecordKind, Sequence, Version, control};
+use tokio::sync::oneshot;
+
+use super::{Held, InFlight, Owner, Protection};
+use crate::message::{ReplyTo, Watched};
+use crate::phase::{Event, Phase};
+use crate::{Failure, Partition, Reads, Reply};
+
+/// A read that waits for its release.
+pub(super) struct HeldRead<P: Partition> {
+    /// The newest pending group it may have seen.
+    pub(super) saw: Option<Sequence>,
+    /// The last group sent when it came: an acknowledgement of a later one proves that nobody else led then.
+    pub(super) after: Sequence,
+    pub(super) answer: HeldAnswer<P>,
+}
+
+/// What is held back.
+pub(super) enum HeldAnswer<P: Partition> {
+    Message(ReplyTo<P>, Reply<P::Answer, P::Error>),
+    Watch(oneshot::Sender<Reply<Watched, P::Error>>, Watched),
+}
+
+impl<P: Partition> HeldRead<P> {
+    fn release(self) {
+        match self.answer {
+            HeldAnswer::Message(reply, answer) => drop(reply.send(answer)),
+            HeldAnswer::Watch(reply, watched) => drop(reply.send(Ok(watched))),
+        }
+    }
+
+    /// It cannot be proven any more.
+    pub(super) fn fail(self) {
+        match self.answer {
+            HeldAnswer::Message(reply, _) => drop(reply.send(Err(Failure::Unavailable))),
+            HeldAnswer::Watch(reply, _) => drop(reply.send(Err(Failure::Unavailable))),
+        }
+    }
+}
+
+impl<P: Partition> Owner<P> {
+    /// Holds an answer until it may be given; at once if that is now.
+    pub(super) fn hold(&mut self, saw_pending: bool, answer: HeldAnswer<P>) {
+        let saw = (saw_pending && !self.removed(Protection::ReadRelease)).then_some(self.sent);
+        let read = HeldRead { saw, after: self.sent, answer };
+        self.read_since = true;
+        if saw.is_none() && self.reads.is_empty() && self.gate_open() && self.fresh() {
+            read.release();
+        } else {
+            self.reads.push_back(read);
+        }
+    }
+
+    fn gate_open(&self) -> bool {
+        self.gate.is_none_or(|gate| gate <= self.now())
+    }
+
+    /// Whether nobody else leads at this moment.
+    fn fresh(&self) -> bool {
+        let Held::Writer(writer) = &self.held else { return false };
+        if self.removed(Protection::Lease) {
+            return true;
+        }
+        match writer.newest() {
+            Newest::Yes => true,
+            Newest::No => false,
+            Newest::Unknown => self.settings.reads == Reads::Lease && self.lease_left() > Duration::ZERO,
+        }
+    }
+
+    fn lease_left(&self) -> Duration {
+        let end = self.anchor.map_or(Duration::ZERO, |at| at + Duration::from_millis(self.settings.lease_ms));
+        end.saturating_sub(self.now())
+    }
+
+    /// Releases what may be released.
+    pub(super) fn release(&mut self) -> bool {
+        if !self.gate_open() || !matches!(self.phase, Phase::Serving(_)) {
+            return false;
+        }
+        let mut moved = false;
+        if self.gate.take().is_some() || !self.gated.is_empty() {
+            for (waiting, answer) in std::mem::take(&mut self.gated) {
+                super::acks::reply_all(waiting, &answer);
+                moved = true;
+            }
+        }
+        while let Some(read) = self.reads.front() {
+            let seen = read.saw.is_none_or(|saw| self.acked.is_some_and(|acked| acked >= saw));
+            let proven = self.acked.is_some_and(|acked| acked > read.after);
+            if !seen || !(proven || self.fresh()) {
+                break;
+            }
+            if let Some(read) = self.reads.pop_front() {
+                read.release();
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    /// Reads that saw a refused group saw what never was.
+    pub(super) fn fail_reads_of(&mut self, refused: Sequence) {
+        for read in std::mem::take(&mut self.reads) {
+            if read.saw.is_some_and(|saw| saw >= refused) { read.fail() } else { self.reads.push_back(read) }
+        }
+    }
+
+    /// Whether an idle master appends a no-op now and then.
+    pub(super) fn idles(&self) -> bool {
+        let unknown = matches!(&self.held, Held::Writer(writer) if writer.newest() == Newest::Unknown);
+        unknown && matches!(self.phase, Phase::Serving(_))
+    }
+
+    /// Appends what nobody asked for: repairs, and no-ops for reads and against silence.
+    pub(super) fn keep_up(&mut self) -> bool {
+        let Some(_) = self.epoch() else { return false };
+        if self.refusing || self.gap.is_some() || self.pending.len() >= self.settings.pending_max {
+            return false;
+        }
+        if self.repair() {
+            return true;
+        }
+        let unproven = self.reads.front().is_some_and(|read| read.after >= self.sent) && !self.fresh();
+        let lease = Duration::from_millis(self.settings.lease_ms);
+        let renew = self.idles()
+            && self.settings.reads == Reads::Lease
+            && self.read_since
+            && self.pending.is_empty()
+            && self.lease_left() < lease / 2;
+        let idle = self.idles()
+            && self.pending.is_empty()
+            && self.now() >= self.last_sent_at + Duration::from_millis(self.settings.idle_noop_ms);
+        if !(unproven || renew || idle) {
+            return false;
+        }
+        self.append_own(Vec::new(), Vec::new())
+    }
+
+    /// Writes again what stale records hit.
+    fn repair(&mut self) -> bool {
+        if self.stale.is_empty() || self.removed(Protection::Repair) {
+            return false;
+        }
+        let mut records = Vec::new();
+        let mut repairs = Vec::new();
+        for (number, key) in &self.stale {
+            let Some(kind) = RecordKind::from_number(*number) else { continue };
+            match self.state.repair(kind, key) {
+                Ok(Some(record)) => records.push(record),
+                Ok(None) => {}
+                Err(error) => {
+                    self.break_down(&error);
+                    return true;
+                }
+            }
+            repairs.push((kind, key.clone()));
+            if records.len() == REPAIRS_MAX {
+                break;
+            }
+        }
+        // A pending change of a key lands behind the stale record: its acknowledgement mends the key.
+        if !self.pending.is_empty() {
+            return false;
+        }
+        for (kind, key) in &repairs {
+            self.stale.remove(&(kind.number(), key.clone()));
+        }
+        tracing::warn!(partition = %self.name, keys = repairs.len(), "repairing what stale records hit");
+        self.append_own(records, repairs)
+    }
+
+    /// Appends a group of the owner's own; without records, a no-op.
+    fn append_own(&mut self, records: Vec<affinity_types::Record>, repairs: Vec<(RecordKind, Key)>) -> bool {
+        let Some(epoch) = self.epoch() else { return false };
+        let version = Version::new(epoch, self.sent.next());
+        let group = if records.is_empty() {
+            control::no_op_group(version, self.time(), self.control_schema)
+        } else {
+            Group { version, time: self.time(), attributes: Attributes::default(), records }
+        };
+        let Held::Writer(writer) = &mut self.held else { return false };
+        match writer.append(&group) {
+            Ok(()) => {
+                let with = InFlight::own(group.time, self.clock.elapsed(), repairs);
+                self.pushed(PendingGroup { version, changes: Vec::new(), with });
+                true
+            }
+            Err(AppendError::Lost) => {
+                self.happen(Event::Fenced);
+                true
+            }
+            Err(error) => {
+                self.stale.extend(repairs.into_iter().map(|(kind, key)| (kind.number(), key)));
+                if error != AppendError::Full {
+                    tracing::error!(partition = %self.name, %error, "the owner's own group was not taken");
+                }
+                false
+            }
+        }
+    }
+
+    /// A group is on its way.
+    pub(super) fn pushed(&mut self, group: PendingGroup<InFlight<P::Answer, P::Error>>) {
+        self.sent = group.version.sequence;
+        self.last_sent_at = group.with.sent;
+        self.read_since = false;
+        self.pending.push(group);
+    }
+}
+
+/// Keys repaired in one group.
+const REPAIRS_MAX: usize = 256;

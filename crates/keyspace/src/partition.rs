@@ -1,0 +1,57 @@
+//! What an application writes: the handlers of a partition, and the stores they work on.
+
+use std::marker::PhantomData;
+
+use affinity_types::codec::{Decode, Encode};
+
+use crate::{Master, View};
+
+/// The handlers of a keyspace's partitions.
+///
+/// A handler runs to its end, alone, on the state of its partition, pending changes included. What it does is a function of
+/// that state and its message: [`Master::now`] and [`Master::random`] are the only clock and chance it has. It may run
+/// again for the same message, with nothing kept of the first run, before anything of it is durable.
+pub trait Partition: Send + 'static {
+    /// Names of the stores, the main store first.
+    const STORES: &'static [&'static str];
+    /// A message that may change something. Its bytes tell requests under one id apart.
+    type Command: Encode + Send + 'static;
+    /// A message that changes nothing.
+    type Query: Send + 'static;
+    /// The answer to either.
+    type Answer: Encode + Decode + Clone + Send + 'static;
+    /// The handlers' own errors.
+    type Error: std::error::Error + Send + 'static;
+
+    /// Handles a command. With an error, nothing changes.
+    ///
+    /// # Errors
+    /// The application's own.
+    fn command(&self, cx: &mut Master<'_>, command: &Self::Command) -> Result<Self::Answer, Self::Error>;
+
+    /// Handles a query.
+    ///
+    /// # Errors
+    /// The application's own.
+    fn query(&self, cx: &View<'_>, query: &Self::Query) -> Result<Self::Answer, Self::Error>;
+}
+
+/// A store by its name, with the types of its keys and values.
+pub struct Store<K: ?Sized, V> {
+    name: &'static str,
+    types: PhantomData<fn(&K) -> V>,
+}
+
+impl<K: ?Sized, V> Store<K, V> {
+    /// The store `name`, which must be among [`Partition::STORES`].
+    #[must_use]
+    pub const fn new(name: &'static str) -> Store<K, V> {
+        Store { name, types: PhantomData }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}

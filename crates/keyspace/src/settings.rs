@@ -1,0 +1,67 @@
+//! The settings of an owner.
+
+use affinity_state::{RequestSettings, WatchSettings};
+
+/// How a master may answer reads where the log does not know its newest writer at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// From memory while the lease holds that is anchored in the log: needs clocks whose rates differ by no more than
+    /// [`clock_drift_percent`](OwnerSettings::clock_drift_percent).
+    Lease,
+    /// After an append that was sent later than the read arrived: no clocks, one append a batch of reads.
+    Strict,
+}
+
+/// Limits and times of an owner, fixed while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerSettings {
+    /// Messages that wait for the owner; a further one is `Overloaded`. Default 4096.
+    pub queue_max: usize,
+    /// Groups in flight; at the limit messages wait in the queue. The log's own limit counts too. Default 512.
+    pub pending_max: usize,
+    /// Reads that wait for their release; at the limit messages wait in the queue. Default 4096.
+    pub held_reads_max: usize,
+    /// Messages handled before the owner lets other tasks run. Default 256.
+    pub turn_max: usize,
+    /// Bytes of an answer that is remembered under a request id. A longer one refuses the command. Default 4 KiB.
+    pub result_max_bytes: usize,
+    /// How reads are answered. Default [`Reads::Lease`].
+    pub reads: Reads,
+    /// Length of the read lease in milliseconds. Default 300.
+    pub lease_ms: u64,
+    /// How far the rates of two clocks may differ, in percent. Default 5; below 100.
+    pub clock_drift_percent: u64,
+    /// An idle master appends a no-op so often, in milliseconds, so that others' appends show; where the log knows its
+    /// newest writer at once it appends none. Default 5000.
+    pub idle_noop_ms: u64,
+    /// Wait before a step of taking over that failed is tried again, in milliseconds. Default 50.
+    pub retry_ms: u64,
+    /// The window of request ids.
+    pub requests: RequestSettings,
+    /// Limits of watches.
+    pub watches: WatchSettings,
+    /// A protection that is taken away, for the proof that the proof can fail.
+    #[cfg(feature = "mutants")]
+    pub removed: Option<crate::owner::Protection>,
+}
+
+impl Default for OwnerSettings {
+    fn default() -> OwnerSettings {
+        OwnerSettings {
+            queue_max: 4096,
+            pending_max: 512,
+            held_reads_max: 4096,
+            turn_max: 256,
+            result_max_bytes: 4096,
+            reads: Reads::Lease,
+            lease_ms: 300,
+            clock_drift_percent: 5,
+            idle_noop_ms: 5000,
+            retry_ms: 50,
+            requests: RequestSettings::default(),
+            watches: WatchSettings::default(),
+            #[cfg(feature = "mutants")]
+            removed: None,
+        }
+    }
+}
