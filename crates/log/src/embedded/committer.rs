@@ -19,6 +19,14 @@ use crate::Outcome;
 /// Bytes of groups that go into one block, but for a single longer one.
 const BLOCK_BYTES: usize = 4 << 20;
 
+/// Asked before the journal takes another segment: it may wait until the compactor has sorted those that are sealed, and
+/// answers whether the journal may go on. If not, what does not fit is refused.
+pub(super) type Way<'a> = &'a mut dyn FnMut() -> bool;
+
+fn blocked() -> io::Error {
+    io::Error::other("a sealed segment has to be sorted first, and compaction fails")
+}
+
 /// Writes the journal.
 pub(super) struct Committer {
     shelf: Arc<Shelf>,
@@ -68,11 +76,6 @@ impl Committer {
         Committer { shelf, active, position, next_block, broken: false, block, order, outcomes }
     }
 
-    /// Whether committing `bytes` of groups may need a new segment.
-    pub(super) fn may_roll(&self, bytes: usize) -> bool {
-        self.room() < bytes + (bytes / BLOCK_BYTES.min(self.quarter()) + 2) * BLOCK_HEAD
-    }
-
     fn room(&self) -> usize {
         self.shelf.options.segment_bytes.saturating_sub(self.position) as usize
     }
@@ -82,7 +85,7 @@ impl Committer {
     }
 
     /// Brings every group to its outcome.
-    pub(super) fn commit(&mut self, gathered: &mut Gathered) {
+    pub(super) fn commit(&mut self, gathered: &mut Gathered, way: Way<'_>) {
         let Gathered { bytes, groups } = gathered;
         let limit = BLOCK_BYTES.min(self.quarter());
         let mut first = 0;
@@ -90,23 +93,23 @@ impl Committer {
             let start = groups[first].start;
             let fits = groups[first..].iter().take_while(|g| g.start + g.length - start <= limit).count();
             let last = first + fits.max(1);
-            self.commit_block(bytes, &groups[first..last]);
+            self.commit_block(bytes, &groups[first..last], way);
             first = last;
         }
         groups.clear();
         bytes.clear();
     }
 
-    fn commit_block(&mut self, bytes: &[u8], groups: &[Pending]) {
+    fn commit_block(&mut self, bytes: &[u8], groups: &[Pending], way: Way<'_>) {
         let mut order = std::mem::take(&mut self.order);
         order.clear();
         order.extend(0..groups.len());
         order.sort_by_key(|&i| groups[i].writer.slot.number);
-        let healthy = self.heal();
+        let healthy = self.heal(way);
         let ahead = self.decide(bytes, groups, &order, healthy);
         let accepted = self.block.len() > BLOCK_HEAD;
         if accepted {
-            let written = match self.make_room() {
+            let written = match self.make_room(way) {
                 Ok(()) => self.write().map_err(|error| {
                     self.broken = true;
                     (error, Outcome::Unknown)
@@ -163,14 +166,17 @@ impl Committer {
     }
 
     /// Makes the block fit into the active segment.
-    fn make_room(&mut self) -> io::Result<()> {
-        if self.block.len() + BLOCK_HEAD <= self.room() { Ok(()) } else { self.roll() }
+    fn make_room(&mut self, way: Way<'_>) -> io::Result<()> {
+        if self.block.len() + BLOCK_HEAD <= self.room() { Ok(()) } else { self.roll(way) }
     }
 
     /// Goes on in a new segment.
-    fn roll(&mut self) -> io::Result<()> {
+    fn roll(&mut self, way: Way<'_>) -> io::Result<()> {
+        if !way() {
+            return Err(blocked());
+        }
         let next = self.shelf.create_segment(self.active.number + 1, self.next_block + 1)?;
-        if let Err(error) = self.seal() {
+        if let Err(error) = self.seal(BlockKind::SealAndMore) {
             self.broken = true;
             return Err(error);
         }
@@ -179,14 +185,17 @@ impl Committer {
     }
 
     /// Goes on in a new segment if there is anything in this one.
-    pub(super) fn roll_if_used(&mut self) -> io::Result<()> {
-        if self.heal() && self.position > to_u32(HEAD) { self.roll() } else { Ok(()) }
+    pub(super) fn roll_if_used(&mut self, way: Way<'_>) -> io::Result<()> {
+        if !self.heal(way) {
+            return Err(io::Error::other("a write to it has failed, and it cannot be copied yet"));
+        }
+        if self.position > to_u32(HEAD) { self.roll(way) } else { Ok(()) }
     }
 
     /// Ends the journal in order and gives back what was preallocated.
     pub(super) fn finish(&mut self) -> io::Result<()> {
-        if self.heal() {
-            self.seal()?;
+        if self.heal(&mut || true) {
+            self.seal(BlockKind::Seal)?;
             self.active.file.truncate(u64::from(self.position) + BLOCK_HEAD as u64)?;
         }
         Ok(())
@@ -199,9 +208,9 @@ impl Committer {
     }
 
     /// Ends the active segment in order: all of it is durable, and says so.
-    fn seal(&mut self) -> io::Result<()> {
+    fn seal(&mut self, kind: BlockKind) -> io::Result<()> {
         let mut seal = [0; BLOCK_HEAD];
-        BlockHead::seal(BlockKind::Seal, self.next_block, 0, &mut seal, self.active.salt);
+        BlockHead::seal(kind, self.next_block, 0, &mut seal, self.active.salt);
         self.active.file.write_at(&seal, u64::from(self.position))?;
         self.active.file.sync()?;
         self.next_block += 1;
@@ -286,11 +295,11 @@ impl Committer {
 
     /// Whether the journal can be written: after a failure its durable part is first brought into a new file, since the
     /// page cache may pretend to hold what the disk does not.
-    fn heal(&mut self) -> bool {
+    fn heal(&mut self, way: Way<'_>) -> bool {
         if !self.broken {
             return true;
         }
-        let healed = self.rewrite_active();
+        let healed = if way() { self.rewrite_active() } else { Err(blocked()) };
         match &healed {
             Ok(()) => tracing::info!(segment = self.active.number, "the journal goes on in a new segment"),
             Err(error) => tracing::warn!(%error, "the journal cannot go on yet"),

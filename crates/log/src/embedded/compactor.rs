@@ -50,6 +50,17 @@ struct Pass {
     allowance: u64,
 }
 
+impl Pass {
+    /// The file at `at` is there no more.
+    fn forget(&mut self, at: usize) {
+        if at < self.at {
+            self.at -= 1;
+        } else if at < self.at + self.left {
+            self.left -= 1;
+        }
+    }
+}
+
 impl Compactor {
     pub(super) fn new(shelf: Arc<Shelf>) -> Compactor {
         Compactor { shelf, pass: None }
@@ -57,25 +68,45 @@ impl Compactor {
 
     /// Does one step, if there is one to do. After an error the step can be tried again.
     pub(super) fn step(&mut self) -> io::Result<bool> {
-        if self.shelf.sealed() > 0 && self.may_sort() {
-            self.sort_oldest()?;
-            return Ok(true);
-        }
-        if let Some(mut pass) = self.pass.take() {
-            let over = pass.left == 0;
-            let stepped = self.pass_step(&mut pass);
-            if !over || stepped.is_err() {
-                self.pass = Some(pass);
+        const TASKS: [fn(&mut Compactor) -> io::Result<bool>; 7] = [
+            |this| this.shelf.settle(),
+            Compactor::sort,
+            Compactor::go_on,
+            |this| this.shelf.prepare_spare(),
+            Compactor::retire_old,
+            Compactor::reclaim,
+            Compactor::begin_pass,
+        ];
+        let mut failure = None;
+        for task in TASKS {
+            match task(self) {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                // What fails on a full disk must not keep the others from making room.
+                Err(error) => failure = failure.or(Some(error)),
             }
-            return stepped.map(|()| true);
         }
-        if self.shelf.prepare_spare()? {
-            return Ok(true);
+        failure.map_or(Ok(false), Err)
+    }
+
+    /// Sorts a segment if one waits and may be sorted.
+    fn sort(&mut self) -> io::Result<bool> {
+        let due = self.shelf.sealed() > 0 && self.may_sort();
+        if due {
+            self.sort_oldest()?;
         }
-        if self.retire_old()? || self.reclaim()? {
-            return Ok(true);
+        Ok(due)
+    }
+
+    /// Goes on with the pass under way, if there is one.
+    fn go_on(&mut self) -> io::Result<bool> {
+        let Some(mut pass) = self.pass.take() else { return Ok(false) };
+        let over = pass.left == 0;
+        let stepped = self.pass_step(&mut pass);
+        if !over || stepped.is_err() {
+            self.pass = Some(pass);
         }
-        self.begin_pass()
+        stepped.map(|()| true)
     }
 
     /// Whether a segment may be sorted now; if so, a pass under way has that much less to allow.
@@ -188,7 +219,7 @@ impl Compactor {
     }
 
     /// Moves the beginning of topics on whose oldest records are not to be kept.
-    fn retire_old(&self) -> io::Result<bool> {
+    fn retire_old(&mut self) -> io::Result<bool> {
         let files = self.shelf.files();
         let now = self.shelf.clock.now();
         let moved = |slot: Arc<Slot>| {
@@ -205,7 +236,7 @@ impl Compactor {
     }
 
     /// Writes a file anew of which time alone has made half useless.
-    fn reclaim(&self) -> io::Result<bool> {
+    fn reclaim(&mut self) -> io::Result<bool> {
         let files = self.shelf.files();
         let now = self.shelf.clock.now();
         let useless = |shelved: &Shelved| {
@@ -217,7 +248,11 @@ impl Compactor {
         let made = self.rewrite(&files.sorted[at..=at], &NewestKeys::default())?;
         let lighter = made.as_ref().is_none_or(|made| made.length < files.sorted[at].file.length);
         let dirty = files.sorted[at].dirty;
+        let gone = made.is_none();
         self.shelf.replace_sorted(at, 1, made, dirty)?;
+        if gone && let Some(pass) = &mut self.pass {
+            pass.forget(at);
+        }
         Ok(lighter)
     }
 
@@ -232,6 +267,7 @@ impl Compactor {
                 let start = slot.state().start;
                 let first = run.blocks.partition_point(|block| block.base < start);
                 match run.blocks.get(first) {
+                    _ if run.records == 0 => 0,
                     _ if run.next <= start => u64::from(run.length),
                     Some(block) => u64::from(block.position - run.position),
                     None => 0,
@@ -242,6 +278,9 @@ impl Compactor {
 
     /// Begins a pass if the dirty files ask for one.
     fn begin_pass(&mut self) -> io::Result<bool> {
+        if self.pass.is_some() {
+            return Ok(false);
+        }
         let files = self.shelf.files();
         let clean = files.sorted.iter().take_while(|shelved| !shelved.dirty).count();
         let dirty = &files.sorted[clean..];

@@ -8,8 +8,8 @@
 //!          | sequence: u64 | time: i64 | count: u16 | present: u16 | attributes length: u32 | attributes | records
 //! record   flags: u8 (bits 0-1 kind, 2 has a value, 3 has attributes) | index: u16 | key length: varint
 //!          | [value length: varint] | [attributes length: varint] | attributes | key | value
-//! block    crc: u32 | length: u32 | version: u8 = 1 | kind: u8 = 1 commit, 2 seal, 3 mark | 0: u16 | groups: u32
-//!          | number: u64 | groups
+//! block    crc: u32 | length: u32 | version: u8 = 1 | kind: u8 = 1 commit, 2 seal, 3 mark, 4 seal and more | 0: u16
+//!          | groups: u32 | number: u64 | groups
 //! ```
 //!
 //! A block is one group commit: what one write and one sync made durable. Its checksum covers its head and the checksums
@@ -315,9 +315,12 @@ pub(super) enum BlockKind {
     Seal,
     /// Nothing, written when the journal is idle: it proves that all before it was durable.
     Mark,
+    /// The end of a segment behind which there is another one for sure.
+    SealAndMore,
 }
 
-const BLOCK_KINDS: [BlockKind; 3] = [BlockKind::Commit, BlockKind::Seal, BlockKind::Mark];
+const BLOCK_KINDS: [BlockKind; 4] =
+    [BlockKind::Commit, BlockKind::Seal, BlockKind::Mark, BlockKind::SealAndMore];
 
 /// The head of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -64,6 +64,12 @@ impl Manifest {
 
     /// Makes this the folder's manifest, durably. After an error either one may be.
     pub(super) fn store(&self, disk: &dyn Disk) -> io::Result<()> {
+        self.write(disk)?;
+        put_in_place(disk)
+    }
+
+    /// Writes this beside the folder's manifest, which stays.
+    pub(super) fn write(&self, disk: &dyn Disk) -> io::Result<()> {
         match disk.remove(NEW_NAME) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -72,8 +78,6 @@ impl Manifest {
         file.write_at(&self.bytes(), 0)?;
         file.sync()?;
         // The files it names have their names for good before it counts.
-        disk.sync_names()?;
-        disk.rename(NEW_NAME, NAME)?;
         disk.sync_names()
     }
 
@@ -145,6 +149,12 @@ impl Manifest {
     pub(super) fn topic(&self, name: &str) -> Option<&TopicEntry> {
         self.topics.iter().find(|entry| &*entry.topic.name == name)
     }
+}
+
+/// Makes the manifest that was written the folder's. After an error either one may be.
+pub(super) fn put_in_place(disk: &dyn Disk) -> io::Result<()> {
+    disk.rename(NEW_NAME, NAME)?;
+    disk.sync_names()
 }
 
 fn take_u32(input: &mut &[u8]) -> Option<u32> {

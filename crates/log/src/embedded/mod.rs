@@ -193,7 +193,8 @@ impl EmbeddedLog {
             }
             let topic = Topic { id: TopicId(id), name: name.into(), spec: spec.clone() };
             let entry = TopicEntry { topic, first_slot: manifest.next_slot };
-            manifest.next_slot += spec.partitions;
+            let next = manifest.next_slot.checked_add(spec.partitions);
+            manifest.next_slot = next.expect("four billion partitions are not made in a folder's life");
             manifest.topics.push(entry.clone());
             Ok(entry)
         };

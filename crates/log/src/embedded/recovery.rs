@@ -51,6 +51,7 @@ pub(super) fn open(
     let manifest = if recovery.created { create(&*disk, &names)? } else { read_manifest(&*disk)? };
     let sorted = open_sorted(&*disk, &manifest, &names)?;
     let reads = read_segments(&*disk, &manifest, &names)?;
+    check_slots(&*disk, &manifest, &sorted, &reads)?;
     remove_leftovers(&*disk, &manifest, &names, &mut recovery);
     recovery.segments = reads.len();
 
@@ -74,6 +75,11 @@ fn failed(disk: &dyn Disk, what: &str, error: io::Error) -> Error {
 
 fn corrupt(disk: &dyn Disk, what: String) -> Error {
     Error::new(ErrorKind::Corrupt, format!("the log's folder {}: {what}", disk.place()))
+}
+
+fn missing(disk: &dyn Disk, name: &str) -> Error {
+    let what = format!("{name} is missing: the folder was not copied whole, or its manifest is an old one");
+    corrupt(disk, what)
 }
 
 fn create(disk: &dyn Disk, names: &BTreeSet<String>) -> Result<Manifest, Error> {
@@ -108,9 +114,7 @@ fn open_sorted(
     let open = |entry: &manifest::SortedEntry| {
         let name = FileKind::Sorted.name(entry.number);
         if !names.contains(&name) {
-            let what =
-                format!("{name} is missing: the folder was not copied whole, or its manifest is an old one");
-            return Err(corrupt(disk, what));
+            return Err(missing(disk, &name));
         }
         let file = SortedFile::open(disk, manifest.journal, entry.number).map_err(|e| match e.kind() {
             io::ErrorKind::InvalidData => corrupt(disk, format!("{name} {e}")),
@@ -131,11 +135,8 @@ fn read_segments(disk: &dyn Disk, manifest: &Manifest, names: &BTreeSet<String>)
     let unused = manifest.topics.is_empty() && manifest.sorted.is_empty() && manifest.journal_from == 1;
     let expected: Vec<u64> =
         (manifest.journal_from..).take(numbers.len().max(usize::from(!unused))).collect();
-    if let Some(missing) = expected.iter().find(|number| !numbers.contains(number)) {
-        let name = FileKind::Journal.name(*missing);
-        let what =
-            format!("{name} is missing: the folder was not copied whole, or its manifest is an old one");
-        return Err(corrupt(disk, what));
+    if let Some(number) = expected.iter().find(|number| !numbers.contains(number)) {
+        return Err(missing(disk, &FileKind::Journal.name(*number)));
     }
     let mut reads: Vec<Read> = Vec::new();
     for number in numbers {
@@ -143,7 +144,10 @@ fn read_segments(disk: &dyn Disk, manifest: &Manifest, names: &BTreeSet<String>)
         check_order(disk, reads.last(), &read)?;
         reads.push(read);
     }
-    Ok(reads)
+    match reads.last() {
+        Some(last) if last.scan.followed => Err(missing(disk, &FileKind::Journal.name(last.head.number + 1))),
+        _ => Ok(reads),
+    }
 }
 
 fn read_segment(disk: &dyn Disk, journal: u128, number: u64) -> Result<Read, Error> {
@@ -186,6 +190,28 @@ fn check_order(disk: &dyn Disk, before: Option<&Read>, read: &Read) -> Result<()
         return Err(corrupt(disk, format!("{name} does not follow {earlier}: they are of different times")));
     }
     Ok(())
+}
+
+/// Whether the manifest has given all slots that the files speak of: an older one knows nothing of the last topics.
+fn check_slots(
+    disk: &dyn Disk,
+    manifest: &Manifest,
+    sorted: &[Shelved],
+    reads: &[Read],
+) -> Result<(), Error> {
+    let sorted = sorted.iter().filter_map(|shelved| {
+        Some((FileKind::Sorted.name(shelved.file.number), shelved.file.runs.last()?.slot))
+    });
+    let segments = reads.iter().filter_map(|read| {
+        Some((FileKind::Journal.name(read.head.number), *read.scan.index.slots.last_key_value()?.0))
+    });
+    match sorted.chain(segments).find(|(_, slot)| *slot >= manifest.next_slot) {
+        Some((name, _)) => {
+            let what = format!("{name} holds a topic that its manifest has never known: that is an old one");
+            Err(corrupt(disk, what))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Puts the segments on the shelf. The last one that was written to is brought into a new file if it has no end: what the

@@ -88,6 +88,8 @@ pub(super) struct Scan {
     pub(super) next_block: u64,
     /// Whether it was ended in order: every block of it is there.
     pub(super) sealed: bool,
+    /// Whether there is a segment behind it for sure.
+    pub(super) followed: bool,
     /// Whether a block that never became whole was found behind the last whole one.
     pub(super) torn: bool,
     /// What the newest groups of each slot say.
@@ -118,7 +120,7 @@ pub(super) fn scan(bytes: &[u8], head: &FileHead) -> Result<Scan, Damage> {
     let mut newest = BTreeMap::<u32, Newest>::new();
     let mut at = HEAD;
     let mut next_block = head.first_block;
-    let mut sealed = false;
+    let (mut sealed, mut followed) = (false, false);
     while let Some((found, block)) = block_at(bytes, at, salt).filter(|(found, _)| found.number == next_block)
     {
         let mut position = at + BLOCK_HEAD;
@@ -131,10 +133,12 @@ pub(super) fn scan(bytes: &[u8], head: &FileHead) -> Result<Scan, Damage> {
         }
         at += block.len();
         next_block += 1;
-        if found.kind == BlockKind::Seal {
-            sealed = true;
-            break;
-        }
+        (sealed, followed) = match found.kind {
+            BlockKind::Seal => (true, false),
+            BlockKind::SealAndMore => (true, true),
+            BlockKind::Commit | BlockKind::Mark => continue,
+        };
+        break;
     }
     index.end = place(at);
     let torn = !sealed && is_torn(&bytes[at..], head, next_block);
@@ -144,7 +148,7 @@ pub(super) fn scan(bytes: &[u8], head: &FileHead) -> Result<Scan, Damage> {
             return Err(Damage { position: at });
         }
     }
-    Ok(Scan { index, next_block, sealed, torn, newest })
+    Ok(Scan { index, next_block, sealed, followed, torn, newest })
 }
 
 /// Whether something was written behind the last whole block: anything in a new file, the head of the next block in a

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use affinity_types::{Clock, Offset};
 
 use super::disk::Disk;
 use super::head::{FileHead, FileKind};
-use super::manifest::{Manifest, SortedEntry};
+use super::manifest::{self, Manifest, SortedEntry};
 use super::options::EmbeddedOptions;
 use super::segment::{Index, Segment};
 use super::slot::Slot;
@@ -47,7 +48,18 @@ pub(super) struct Shelf {
     slots: RwLock<BTreeMap<u32, Arc<Slot>>>,
     pub(super) spares: Spares,
     news: Mutex<u64>,
+    /// The news when a segment was put here last.
+    extended: AtomicU64,
     changed: Condvar,
+    doubt: Mutex<Doubt>,
+}
+
+/// A manifest was stored with an error, so that nobody knows which one the disk has.
+#[derive(Default)]
+struct Doubt {
+    open: bool,
+    /// Files that are needed if it has the new one.
+    files: Vec<String>,
 }
 
 impl Shelf {
@@ -68,7 +80,9 @@ impl Shelf {
             files: RwLock::new(Arc::new(files)),
             slots: RwLock::default(),
             news: Mutex::new(0),
+            extended: AtomicU64::new(0),
             changed: Condvar::new(),
+            doubt: Mutex::default(),
         }
     }
 
@@ -113,12 +127,52 @@ impl Shelf {
         let mut current = self.manifest();
         let mut next = current.clone();
         let result = edit(&mut next);
-        next.store(&*self.disk)?;
+        self.store(&next)?;
         *current = next;
         install(&current, &result);
         drop(current);
         self.announce();
         Ok(result)
+    }
+
+    fn doubt(&self) -> MutexGuard<'_, Doubt> {
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores a manifest; the caller has the lock of the current one.
+    fn store(&self, manifest: &Manifest) -> io::Result<()> {
+        manifest.write(&*self.disk)?;
+        if let Err(error) = manifest::put_in_place(&*self.disk) {
+            self.doubt().open = true;
+            self.announce();
+            return Err(error);
+        }
+        for name in std::mem::take(&mut *self.doubt()).files {
+            let _ = self.disk.remove(&name);
+        }
+        Ok(())
+    }
+
+    /// Stores the manifest once more if nobody knows which one the disk has. Answers whether that was so.
+    pub(super) fn settle(&self) -> io::Result<bool> {
+        let manifest = self.manifest();
+        let open = self.doubt().open;
+        if open {
+            self.store(&manifest)?;
+        }
+        Ok(open)
+    }
+
+    /// Removes a sorted file that did not come onto the shelf, at once or when it is known that no manifest names it.
+    fn discard(&self, entry: Option<SortedEntry>) {
+        let Some(entry) = entry else { return };
+        let name = FileKind::Sorted.name(entry.number);
+        let mut doubt = self.doubt();
+        if doubt.open {
+            doubt.files.push(name);
+        } else {
+            let _ = self.disk.remove(&name);
+        }
     }
 
     fn set_files(&self, edit: impl FnOnce(&FileSet) -> FileSet) {
@@ -144,7 +198,7 @@ impl Shelf {
         let new = new.map(|file| Shelved { file: Arc::new(file), dirty });
         let entry = new.as_ref().map(|new| SortedEntry { number: new.file.number, dirty });
         let old = self.files().sorted[at..at + count].to_vec();
-        self.change(
+        let changed = self.change(
             |manifest| drop(manifest.sorted.splice(at..at + count, entry)),
             |_, ()| {
                 self.set_files(|files| {
@@ -153,7 +207,8 @@ impl Shelf {
                     FileSet { sorted, segments: files.segments.clone() }
                 });
             },
-        )?;
+        );
+        changed.inspect_err(|_| self.discard(entry))?;
         for old in old {
             // What cannot be removed now, the next opening removes.
             let _ = self.disk.remove(&FileKind::Sorted.name(old.file.number));
@@ -167,7 +222,7 @@ impl Shelf {
         let sorted = sorted.map(|file| Shelved { file: Arc::new(file), dirty: true });
         let entry = sorted.as_ref().map(|new| SortedEntry { number: new.file.number, dirty: true });
         let number = oldest.number;
-        self.change(
+        let changed = self.change(
             |manifest| {
                 manifest.journal_from = number + 1;
                 manifest.sorted.extend(entry);
@@ -178,7 +233,8 @@ impl Shelf {
                     segments: files.segments[1..].to_vec(),
                 });
             },
-        )?;
+        );
+        changed.inspect_err(|_| self.discard(entry))?;
         self.spares.retire(oldest, &FileKind::Journal.name(number));
         Ok(())
     }
@@ -201,7 +257,7 @@ impl Shelf {
     pub(super) fn set_starts(&self, starts: &[(Arc<Slot>, Offset)]) -> io::Result<()> {
         self.change(
             |manifest| {
-                for (slot, start) in starts {
+                for (slot, start) in starts.iter().filter(|(slot, _)| !slot.gone()) {
                     manifest.starts.retain(|(number, _)| number != &slot.number);
                     manifest.starts.push((slot.number, *start));
                 }
@@ -219,6 +275,12 @@ impl Shelf {
             FileSet { sorted: files.sorted.clone(), segments }
         });
         self.announce();
+        self.extended.store(self.news(), Ordering::SeqCst);
+    }
+
+    /// News from which on a look at the shelf sees the last segment.
+    pub(super) fn extended(&self) -> u64 {
+        self.extended.load(Ordering::SeqCst)
     }
 
     /// A new, empty segment, durable under its name.

@@ -178,9 +178,23 @@ fn read_footer(mut input: &[u8]) -> Option<Vec<Run>> {
     input.is_empty().then_some(runs)
 }
 
+/// A file that goes unless it is finished; what cannot be removed now, the next opening of the folder removes.
+struct Draft<'a> {
+    disk: &'a dyn Disk,
+    name: Option<String>,
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            let _ = self.disk.remove(name);
+        }
+    }
+}
+
 /// Writes a sorted file: slots in rising order, the groups of each in the order of their offsets.
 pub(super) struct SortedWriter<'a> {
-    disk: &'a dyn Disk,
+    draft: Draft<'a>,
     number: u64,
     salt: Salt,
     file: Arc<dyn LogFile>,
@@ -201,7 +215,7 @@ impl<'a> SortedWriter<'a> {
         let file = disk.create(&name)?;
         let buffer = head.bytes().to_vec();
         Ok(SortedWriter {
-            disk,
+            draft: Draft { disk, name: Some(name) },
             number,
             salt: head.salt(),
             file,
@@ -307,7 +321,6 @@ impl<'a> SortedWriter<'a> {
     /// Ends the file and makes it durable, but for its name; `None` if there is nothing in it.
     pub(super) fn finish(mut self) -> io::Result<Option<SortedFile>> {
         if self.runs.is_empty() {
-            self.abandon();
             return Ok(None);
         }
         let mut footer = Vec::new();
@@ -321,13 +334,9 @@ impl<'a> SortedWriter<'a> {
         self.buffer.extend_from_slice(&crc.to_le_bytes());
         self.flush()?;
         self.file.sync()?;
+        self.draft.name = None;
         let SortedWriter { number, file, salt, written, runs, .. } = self;
         Ok(Some(SortedFile { number, file, salt, length: written, runs }))
-    }
-
-    /// Removes what was written; what cannot be removed now, the next opening of the folder removes.
-    pub(super) fn abandon(self) {
-        let _ = self.disk.remove(&FileKind::Sorted.name(self.number));
     }
 }
 

@@ -55,7 +55,7 @@ impl<'a> Policy<'a> {
             return Verdict::Gone;
         }
         let Cleanup::Compact { delete_retention, request_window } = self.slot.cleanup() else {
-            return if frame.next() <= self.start { Verdict::Gone } else { Verdict::Whole(Passing::NONE) };
+            return self.judge_by_age(frame);
         };
         let deleted_until = frame.time().plus_ms(millis(*delete_retention));
         let forget = deletions == Deletions::MayExpire && deleted_until < self.now;
@@ -78,6 +78,17 @@ impl<'a> Policy<'a> {
             Verdict::Whole(passing)
         } else {
             Verdict::Part(if must_stay { KeepAttributes::Yes } else { KeepAttributes::No }, passing)
+        }
+    }
+
+    /// The newest group leaves its frame behind: from that, the next opening knows the partition's end and epoch.
+    fn judge_by_age(&self, frame: Frame<'_>) -> Verdict {
+        if frame.next() > self.start {
+            Verdict::Whole(Passing::NONE)
+        } else if frame.next() == self.end {
+            Verdict::Part(KeepAttributes::Yes, Passing::NONE)
+        } else {
+            Verdict::Gone
         }
     }
 

@@ -143,7 +143,8 @@ impl EmbeddedTail {
     fn deliver(&mut self, builder: BatchBuilder, bytes: Bytes, next: Offset, end: Offset) -> Batch {
         self.next = next;
         self.buffer = bytes.clone();
-        builder.build(bytes, next, end)
+        // The last groups may be durable, and so in the segment's index, before the slot's end says so.
+        builder.build(bytes, next, end.max(next))
     }
 }
 

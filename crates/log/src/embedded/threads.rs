@@ -34,7 +34,10 @@ struct Orders {
     asked: AtomicU64,
     rolled: AtomicU64,
     finished: AtomicU64,
-    failure: Mutex<Option<String>>,
+    /// The last order whose segment could not be ended, and why.
+    not_rolled: Mutex<(u64, String)>,
+    /// Why the compactor's last step failed, if it did, and the news it knew.
+    failure: Mutex<Option<(u64, String)>>,
 }
 
 impl Threads {
@@ -77,8 +80,7 @@ impl Threads {
             if self.orders.finished.load(Ordering::SeqCst) >= order {
                 return Ok(());
             }
-            let failure = self.orders.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(failure) = failure {
+            if let Some(failure) = self.orders.not_rolled(order).or_else(|| self.orders.failure()) {
                 return Err(Error::new(ErrorKind::Unavailable, failure));
             }
             self.shelf.wait(seen, WAIT);
@@ -105,7 +107,23 @@ impl Orders {
         self.closing.load(Ordering::SeqCst)
     }
 
-    fn note(&self, failure: Option<String>) {
+    fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, why)| why.clone())
+    }
+
+    /// Whether the compactor's last step failed although it knew this news.
+    fn failed_since(&self, news: u64) -> bool {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.as_ref().is_some_and(|(known, _)| *known >= news)
+    }
+
+    /// Why the segment could not be ended for `order`, if that is so.
+    fn not_rolled(&self, order: u64) -> Option<String> {
+        let (failed, why) = &*self.not_rolled.lock().unwrap_or_else(PoisonError::into_inner);
+        (*failed >= order).then(|| why.clone())
+    }
+
+    fn note(&self, failure: Option<(u64, String)>) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 }
@@ -122,10 +140,7 @@ fn run_committer(shelf: &Shelf, queue: &Queue, orders: &Orders, mut committer: C
                 limit = None;
             }
             Turn::Commit => {
-                if committer.may_roll(gathered.bytes.len()) {
-                    wait_for_compactor(shelf, orders);
-                }
-                committer.commit(&mut gathered);
+                committer.commit(&mut gathered, &mut || wait_for_compactor(shelf, orders));
                 limit = Some(IDLE);
             }
         }
@@ -135,12 +150,16 @@ fn run_committer(shelf: &Shelf, queue: &Queue, orders: &Orders, mut committer: C
     }
 }
 
-/// The journal is not extended while too many sealed segments wait: appends wait with it.
-fn wait_for_compactor(shelf: &Shelf, orders: &Orders) {
+/// The journal is not extended while too many sealed segments wait: appends wait with it, but not for a compactor that
+/// fails. Answers whether it may be extended.
+fn wait_for_compactor(shelf: &Shelf, orders: &Orders) -> bool {
     loop {
         let seen = shelf.news();
         if shelf.sealed() < SEALED_MAX || orders.closing() {
-            return;
+            return true;
+        }
+        if orders.failed_since(shelf.extended()) {
+            return false;
         }
         shelf.wait(seen, WAIT);
     }
@@ -148,17 +167,22 @@ fn wait_for_compactor(shelf: &Shelf, orders: &Orders) {
 
 fn end_segment(shelf: &Shelf, orders: &Orders, committer: &mut Committer) {
     let asked = orders.asked.load(Ordering::SeqCst);
-    wait_for_compactor(shelf, orders);
-    match committer.roll_if_used() {
+    match committer.roll_if_used(&mut || wait_for_compactor(shelf, orders)) {
         Ok(()) => drop(orders.rolled.fetch_max(asked, Ordering::SeqCst)),
-        Err(error) => orders.note(Some(format!("the journal's segment cannot be ended: {error}"))),
+        Err(error) => {
+            let why = format!("the journal's segment cannot be ended: {error}");
+            *orders.not_rolled.lock().unwrap_or_else(PoisonError::into_inner) = (asked, why);
+        }
     }
     shelf.announce();
 }
 
 fn run_compactor(shelf: &Shelf, orders: &Orders, mut compactor: Compactor) {
-    while !orders.closing() {
+    loop {
         let seen = shelf.news();
+        if orders.closing() {
+            return;
+        }
         let rolled = orders.rolled.load(Ordering::SeqCst);
         match compactor.step() {
             Ok(true) => orders.note(None),
@@ -172,9 +196,12 @@ fn run_compactor(shelf: &Shelf, orders: &Orders, mut compactor: Compactor) {
             }
             Err(error) => {
                 tracing::warn!(%error, "compaction has failed and is tried again");
-                orders.note(Some(format!("compaction has failed: {error}")));
+                orders.note(Some((seen, format!("compaction has failed: {error}"))));
                 shelf.announce();
-                shelf.wait(shelf.news(), LOOK);
+                let now = shelf.news();
+                if !orders.closing() && shelf.extended() <= seen {
+                    shelf.wait(now, LOOK);
+                }
             }
         }
     }

@@ -1,7 +1,13 @@
 //! The embedded log on a real disk: the conformance suite, restarts, and what is refused.
 #![expect(clippy::unwrap_used, reason = "all of this crate is tests")]
 
+mod full_disk;
+mod odd_disk;
+mod owner;
+mod refusals;
+mod replay;
 mod restarts;
+mod space;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -145,12 +145,15 @@ impl Run {
                 sent.push((slot, writer, group));
             }
         }
-        while log.committer.may_roll(gathered.bytes.len()) && log.shelf.sealed() >= SEALED_MAX {
-            if log.compactor.step().is_err() {
-                break;
+        let Opened { shelf, committer, compactor, .. } = log;
+        committer.commit(&mut gathered, &mut || {
+            while shelf.sealed() >= SEALED_MAX {
+                if compactor.step().is_err() {
+                    return false;
+                }
             }
-        }
-        log.committer.commit(&mut gathered);
+            true
+        });
         self.last_block = sent.iter().map(|(slot, _, group)| (*slot, group.version)).collect();
         for (slot, writer, group) in sent {
             self.take_outcome(log, slot, &writer, group);
