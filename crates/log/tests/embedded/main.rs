@@ -2,9 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "all of this crate is tests")]
 
 mod full_disk;
+mod limits;
 mod odd_disk;
 mod owner;
+mod processes;
 mod refusals;
+mod remembered;
 mod replay;
 mod restarts;
 mod space;
