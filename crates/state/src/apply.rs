@@ -116,6 +116,8 @@ pub struct State {
     requests: Requests,
     positions: BTreeMap<String, Offset>,
     leases: BTreeMap<Epoch, Lease>,
+    #[cfg(feature = "mutants")]
+    unfiltered: bool,
 }
 
 impl State {
@@ -140,7 +142,33 @@ impl State {
             .checkpoint()
             .map_or((Offset::ZERO, Epoch::NONE, EventTime(i64::MIN)), |c| (c.next, c.epoch, c.time));
         let (positions, leases) = (BTreeMap::new(), BTreeMap::new());
-        Ok(State { memstore, names, topic, keep, next, epoch, time, requests, positions, leases })
+        Ok(State {
+            memstore,
+            names,
+            topic,
+            keep,
+            next,
+            epoch,
+            time,
+            requests,
+            positions,
+            leases,
+            #[cfg(feature = "mutants")]
+            unfiltered: false,
+        })
+    }
+
+    /// Takes the epoch filter away.
+    #[cfg(feature = "mutants")]
+    pub fn without_epoch_filter(&mut self) {
+        self.unfiltered = true;
+    }
+
+    fn filters(&self) -> bool {
+        #[cfg(feature = "mutants")]
+        return !self.unfiltered;
+        #[cfg(not(feature = "mutants"))]
+        true
     }
 
     /// The next offset to apply.
@@ -244,7 +272,7 @@ impl State {
         note: &mut impl FnMut(Noted<'_>),
     ) -> std::result::Result<(), WireError> {
         let version = group.version();
-        if version.epoch < reached.epoch {
+        if version.epoch < reached.epoch && self.filters() {
             for record in group.records() {
                 note(Noted::Stale { kind: record.kind(), key: record.key() });
             }
@@ -284,7 +312,7 @@ impl State {
             reached.requests.extend(request.map(|request| (group.base(), group.time(), request)));
             self.positions.extend(positions.into_iter().map(|p| (p.input, p.offset)));
         }
-        reached.epoch = version.epoch;
+        reached.epoch = reached.epoch.max(version.epoch);
         reached.time = reached.time.max(group.time());
         if let Some(lease) = self.leases.get_mut(&version.epoch) {
             lease.heard = reached.received;

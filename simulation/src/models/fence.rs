@@ -144,6 +144,8 @@ pub enum Violation {
     AckedWriteIgnored,
     /// Who bootstraps from the compacted log gets another state than the whole log means.
     CompactionChangedMeaning,
+    /// A repair put another value than that of the last valid write.
+    RepairChangedValue,
     /// The newest master has observed everything, and its memory differs from what the log means.
     MasterDiffers,
 }
@@ -221,6 +223,9 @@ impl Model for Fence {
         }
         if self.read(state.log.compacted()).memory != meaning.memory {
             return Some(Violation::CompactionChangedMeaning);
+        }
+        if !meaning.memory.reads_like(meaning.written) {
+            return Some(Violation::RepairChangedValue);
         }
         let (epoch, newest) = state.last_serving()?;
         let observed = self.tailing == Tailing::OnlyAtTakeOver || newest.next == state.log.end();

@@ -203,7 +203,8 @@ enum Phase {
     },
 }
 
-type Successor = (Step, State);
+/// What may come next: changes the state and says what happened, or does not apply.
+type Action = fn(&Lease, &mut State) -> Option<Step>;
 
 impl Model for Lease {
     type State = State;
@@ -233,8 +234,8 @@ impl Model for Lease {
         State { now: 0, log, old, new, exposed: 0 }
     }
 
-    fn successors(&self, state: &State) -> Vec<Successor> {
-        let actions: [fn(&Self, &mut State) -> Option<Step>; 13] = [
+    fn successors(&self, state: &State) -> Vec<(Step, State)> {
+        let actions: [Action; 13] = [
             Self::tick,
             |_, state| state.old_sends_write(),
             |_, state| state.old_sends_no_op(),
@@ -249,7 +250,7 @@ impl Model for Lease {
             |_, state| state.new_sends_write(),
             |lease, state| state.expose(Writer::New, lease.new_reads(state)),
         ];
-        let successor = |action: fn(&Self, &mut State) -> Option<Step>| {
+        let successor = |action: Action| {
             let mut next = state.clone();
             action(self, &mut next).map(|step| (step, next))
         };

@@ -2,5 +2,6 @@
 
 pub mod explore;
 pub mod fence;
+pub mod gate;
 pub mod lease;
 pub mod takeover;

@@ -138,12 +138,24 @@ impl<P: Partition> Handle<P> {
     /// # Errors
     /// `Invalid` for a store that is not there, or the system's.
     pub async fn watch(&self, store: &str, key: Bytes) -> Reply<Watched, P::Error> {
+        self.begin_watch(store, key)?.await.unwrap_or(Err(Failure::Unavailable))
+    }
+
+    /// Asks for a watch, whose beginning comes through the channel.
+    ///
+    /// # Errors
+    /// As [`watch`](Handle::watch): nothing was sent.
+    pub fn begin_watch(
+        &self,
+        store: &str,
+        key: Bytes,
+    ) -> Result<oneshot::Receiver<Reply<Watched, P::Error>>, Failure<P::Error>> {
         let Some(store) = self.names.id(store) else {
             return Err(Failure::Invalid("the keyspace has no such store"));
         };
         let (reply, watched) = oneshot::channel();
         self.submit(Message::Watch { subscription: Subscription { store, key }, reply })?;
-        watched.await.unwrap_or(Err(Failure::Unavailable))
+        Ok(watched)
     }
 
     fn submit(&self, message: Message<P>) -> Result<(), Failure<P::Error>> {

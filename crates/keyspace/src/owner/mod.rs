@@ -17,13 +17,14 @@ mod reads;
 mod takeover;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use affinity_cluster::{Cas, Coordinator, NodeId, PartitionName, Seen};
 use affinity_log::{Ack, Contiguity, Log, Prepared, Tail, TopicPartition, Writer};
-use affinity_memstore::{MemStore, StoreId};
+use affinity_memstore::{At, MemStore, Scan, StoreId};
 use affinity_state::{KeepRequests, State, StoreNames, Watches};
 use affinity_types::{Clock, Epoch, EventTime, Key, Offset, RecordKind, Request, Sequence, TopicId, Version};
 use bytes::Bytes;
@@ -41,9 +42,11 @@ use crate::{OwnerSettings, Partition, Reply};
 
 /// A protection of the owner, by name, so that its proof can take one away and must then fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protection {
+pub enum Protection {
     /// A gap between acknowledgements is read.
     Contiguity,
+    /// Groups of an epoch that is over are ignored.
+    EpochFilter,
     /// A key that a stale record hit is written again.
     Repair,
     /// Reads are released only while the lease holds, or after a later append.
@@ -87,6 +90,9 @@ pub struct Parts {
     /// Limits and times.
     pub settings: OwnerSettings,
 }
+
+/// Store, key, version and value.
+pub type Entry = (StoreId, Bytes, Version, Bytes);
 
 /// What an owner keeps with a group in flight.
 pub(crate) struct InFlight<A, E> {
@@ -199,6 +205,14 @@ impl<P: Partition> Owner<P> {
         let Parts { clock, schemas: (control_schema, store_key_schema), seed, settings, .. } = parts;
         let names = StoreNames::new(P::STORES, store_key_schema);
         let state = State::open(memstore, names, topic, settings.requests.clone(), keep_requests)?;
+        #[cfg(feature = "mutants")]
+        let state = {
+            let mut state = state;
+            if settings.removed == Some(Protection::EpochFilter) {
+                state.without_epoch_filter();
+            }
+            state
+        };
         let (send_order, orders) = mpsc::channel(4);
         let (send, mailbox) = mpsc::channel(settings.queue_max);
         let status = Arc::new(handle::Shared::default());
@@ -303,6 +317,22 @@ impl<P: Partition> Owner<P> {
             }
         })
         .await;
+    }
+
+    /// Everything that is stored, with the next offset to apply: at equal offset it is equal on every node.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn dump(&self) -> affinity_memstore::Result<(Offset, Vec<Entry>)> {
+        let mut entries = Vec::new();
+        for store in 0..u16::try_from(P::STORES.len()).unwrap_or(u16::MAX) {
+            let store = StoreId(store);
+            self.state.memstore().scan(At::Newest, &Scan::all(store), &mut |key, value| {
+                entries.push((store, Bytes::copy_from_slice(key), value.version(), value.into_bytes()));
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok((self.state.next(), entries))
     }
 
     fn removed(&self, protection: Protection) -> bool {

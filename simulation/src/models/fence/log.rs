@@ -206,11 +206,19 @@ impl Memory {
     pub(super) fn put(&mut self, key: Key, value: Value) {
         self.0[key as usize] = Some(value);
     }
+
+    /// Whether a client reads the same in both.
+    pub(super) fn reads_like(self, other: Self) -> bool {
+        let read = |value: Option<Value>| value.filter(|value| *value != Value::TOMBSTONE);
+        self.0.map(read) == other.0.map(read)
+    }
 }
 
 /// What a reader makes of records.
 pub(super) struct Reading {
     pub(super) memory: Memory,
+    /// What the memory would be if nobody had repaired anything.
+    pub(super) written: Memory,
     /// The highest epoch it met.
     pub(super) highest: Epoch,
     /// The records of the store that counted.
@@ -221,8 +229,8 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn of(records: impl Iterator<Item = (u8, Record)>, readers: Readers) -> Self {
-        let (memory, valid, shadowed) = Default::default();
-        let mut reading = Self { memory, highest: Epoch::NONE, valid, shadowed };
+        let (memory, written, valid, shadowed) = Default::default();
+        let mut reading = Self { memory, written, highest: Epoch::NONE, valid, shadowed };
         for (offset, record) in records {
             let stale = readers == Readers::IgnoreStale && record.epoch < reading.highest;
             reading.highest = reading.highest.max(record.epoch);
@@ -230,6 +238,9 @@ impl Reading {
                 Some((key, _)) if stale => reading.shadowed.insert(key),
                 Some((key, value)) => {
                     reading.memory.put(key, value);
+                    if let Content::Write(..) = record.content {
+                        reading.written.put(key, value);
+                    }
                     reading.valid.insert(offset);
                     reading.shadowed.remove(key);
                 }

@@ -1,0 +1,254 @@
+//! Handlers without a node: one partition in memory, which runs them through the contexts that an owner gives them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use affinity_memstore::{Limits, MemoryStore, StoreId};
+use affinity_state::{KeepRequests, Own, Pending, PendingValue, RequestSettings, State, StoreNames};
+use affinity_types::codec::{Decode, Encode};
+use affinity_types::{Epoch, EventTime, Sequence, TopicId, Version};
+use bytes::Bytes;
+
+use crate::context::Done;
+use crate::random::Random;
+use crate::{Failure, Master, Partition, Reply, Store, View};
+
+/// A partition in memory, for the tests of its handlers.
+///
+/// What a command changes is there for the next one, as if the log had acknowledged it; a command that fails or panics
+/// changes nothing. Time stands still until it is set, and chance begins at a seed: equal steps give equal outcomes. There is
+/// no log, so nothing is refused for its size, and there are no request ids.
+///
+/// ```
+/// use affinity_keyspace::{Changed, Harness, Master, Partition, Store, View};
+///
+/// const COUNTS: Store<str, i64> = Store::new("counts");
+///
+/// struct Counter;
+///
+/// impl Partition for Counter {
+///     const STORES: &'static [&'static str] = &["counts"];
+///     type Command = String;
+///     type Query = String;
+///     type Answer = i64;
+///     type Error = std::convert::Infallible;
+///
+///     fn command(&self, cx: &mut Master<'_>, name: &String) -> Result<i64, Self::Error> {
+///         let count = cx.get(&COUNTS, name.as_str()).unwrap_or(0) + 1;
+///         cx.put(&COUNTS, name.as_str(), &count);
+///         Ok(count)
+///     }
+///
+///     fn query(&self, cx: &View<'_>, name: &String) -> Result<i64, Self::Error> {
+///         Ok(cx.get(&COUNTS, name.as_str()).unwrap_or(0))
+///     }
+/// }
+///
+/// let mut harness = Harness::new(Counter, 1);
+/// harness.given(&COUNTS, "ada", &41);
+/// let outcome = harness.command("ada".to_string());
+/// assert_eq!(outcome.answer, Ok(42));
+/// assert_eq!(outcome.changes, [Changed::put(&COUNTS, "ada", &42)]);
+/// assert_eq!(harness.query("ada".to_string()), Ok(42));
+/// ```
+pub struct Harness<P: Partition> {
+    partition: P,
+    state: State,
+    random: Random,
+    now: EventTime,
+    /// The last group that changed anything.
+    sequence: Sequence,
+    /// Nothing is ever pending.
+    pending: Pending<()>,
+}
+
+/// What came of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome<A, E> {
+    /// Its answer.
+    pub answer: Reply<A, E>,
+    /// What it changed, each key once, in the order in which it first changed them; nothing if it failed.
+    pub changes: Vec<Changed>,
+    /// What it sent to watchers, in order; nothing if it failed.
+    pub events: Vec<Sent>,
+}
+
+/// A change of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Name of the store.
+    pub store: &'static str,
+    /// The key's bytes.
+    pub key: Bytes,
+    /// The new value's bytes; `None` if the key was removed.
+    pub value: Option<Bytes>,
+}
+
+impl Changed {
+    /// A new value of a key.
+    pub fn put<K: Encode + ?Sized, V: Encode>(store: &Store<K, V>, key: &K, value: &V) -> Changed {
+        Changed { store: store.name(), key: key.to_bytes(), value: Some(value.to_bytes()) }
+    }
+
+    /// The removal of a key.
+    pub fn delete<K: Encode + ?Sized, V>(store: &Store<K, V>, key: &K) -> Changed {
+        Changed { store: store.name(), key: key.to_bytes(), value: None }
+    }
+}
+
+/// An event that was sent to the watchers of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Name of the store.
+    pub store: &'static str,
+    /// The key's bytes.
+    pub key: Bytes,
+    /// The event's bytes.
+    pub event: Bytes,
+}
+
+impl Sent {
+    /// An event to the watchers of a key.
+    pub fn new<K: Encode + ?Sized, V>(store: &Store<K, V>, key: &K, event: &impl Encode) -> Sent {
+        Sent { store: store.name(), key: key.to_bytes(), event: event.to_bytes() }
+    }
+}
+
+impl<P: Partition> Harness<P> {
+    /// An empty partition at time 0 whose chance begins at `seed`.
+    ///
+    /// # Panics
+    /// If the partition has no store, or more than can be told apart.
+    #[must_use]
+    pub fn new(partition: P, seed: u64) -> Harness<P> {
+        let names = StoreNames::new(P::STORES, 0);
+        let memstore = Box::new(MemoryStore::new(Limits::default()));
+        let settings = RequestSettings::default();
+        let state = State::open(memstore, names, TopicId(0), settings, KeepRequests::InWindow);
+        Harness {
+            partition,
+            state: state.expect("a new store in memory can be read"),
+            random: Random::new(seed),
+            now: EventTime(0),
+            sequence: Sequence::FIRST,
+            pending: Pending::default(),
+        }
+    }
+
+    /// The partition's time: the later of the one that was set and that of the last change.
+    #[must_use]
+    pub fn now(&self) -> EventTime {
+        self.now.max(self.state.time())
+    }
+
+    /// Sets the clock. Back behind a change, it is that change's time that counts, as it is in an owner.
+    pub fn set_now(&mut self, now: EventTime) {
+        self.now = now;
+    }
+
+    /// Gives a key a value, before or between commands.
+    ///
+    /// # Panics
+    /// If the store is not among the partition's, or the store in memory does not take the value.
+    pub fn given<K: Encode + ?Sized, V: Encode>(&mut self, store: &Store<K, V>, key: &K, value: &V) {
+        let id = self.state.names().id(store.name());
+        let id = id.unwrap_or_else(|| panic!("store {} is not among the partition's", store.name()));
+        let failed = self.apply(vec![(id, key.to_bytes(), Some(value.to_bytes()))]);
+        assert!(failed.is_none(), "the value of store {} was not taken: {failed:?}", store.name());
+    }
+
+    /// Runs a command, and applies what it changes.
+    pub fn command(&mut self, command: P::Command) -> Outcome<P::Answer, P::Error> {
+        let mut random = self.random.clone();
+        let mut cx = Master::new(View::new(&self.state, &self.pending, self.now()), &mut random);
+        let result = catch_unwind(AssertUnwindSafe(|| self.partition.command(&mut cx, &command)));
+        let Done { changes, events, fault, .. } = cx.finish();
+        self.random = random;
+        let failed = |failure| Outcome { answer: Err(failure), changes: Vec::new(), events: Vec::new() };
+        let answer = match judge(result, fault) {
+            Ok(answer) => answer,
+            Err(failure) => return failed(failure),
+        };
+        let changes: Vec<_> = changes.into_iter().map(|c| (c.store, c.key, c.value)).collect();
+        if let Some(what) = self.apply(changes.clone()) {
+            return failed(Failure::Corrupt(what));
+        }
+        let changed = |(store, key, value)| Changed { store: name::<P>(store), key, value };
+        let sent = |(store, key, event)| Sent { store: name::<P>(store), key, event };
+        Outcome {
+            answer: Ok(answer),
+            changes: changes.into_iter().map(changed).collect(),
+            events: events.into_iter().map(sent).collect(),
+        }
+    }
+
+    /// Runs a query.
+    ///
+    /// # Errors
+    /// The handler's, or the system's.
+    pub fn query(&self, query: P::Query) -> Reply<P::Answer, P::Error> {
+        let view = self.view();
+        let result = catch_unwind(AssertUnwindSafe(|| self.partition.query(&view, &query)));
+        judge(result, view.take_fault())
+    }
+
+    /// The value of a key.
+    ///
+    /// # Panics
+    /// If the store is not among the partition's, or its bytes are not those of such a value.
+    pub fn get<K: Encode + ?Sized, V: Decode>(&self, store: &Store<K, V>, key: &K) -> Option<V> {
+        self.look(|view| view.get(store, key))
+    }
+
+    /// The version of a key's value, as handlers see it: it grows with every change.
+    ///
+    /// # Panics
+    /// If the store is not among the partition's.
+    pub fn version<K: Encode + ?Sized, V>(&self, store: &Store<K, V>, key: &K) -> Option<Version> {
+        self.look(|view| view.version(store, key))
+    }
+
+    fn view(&self) -> View<'_> {
+        View::new(&self.state, &self.pending, self.now())
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&View<'_>) -> T) -> T {
+        let view = self.view();
+        let found = look(&view);
+        if let Some(fault) = view.take_fault() {
+            panic!("{fault}");
+        }
+        found
+    }
+
+    /// Applies changes as one acknowledged group; says why if that is not possible, and nothing is changed then.
+    fn apply(&mut self, changes: Vec<(StoreId, Bytes, Option<Bytes>)>) -> Option<String> {
+        if changes.is_empty() {
+            return None;
+        }
+        let version = Version::new(Epoch(1), self.sequence.next());
+        let pending = |(store, key, value)| (store, key, PendingValue { value, version, expires: None });
+        let changes: Vec<_> = changes.into_iter().map(pending).collect();
+        let (first, time) = (self.state.next(), self.now());
+        let next = first.advance(changes.len() as u64);
+        let own = Own { first, next, version, time, changes: &changes, request: None };
+        if let Err(error) = self.state.apply_own(&[own]) {
+            return Some(error.to_string());
+        }
+        self.sequence = version.sequence;
+        None
+    }
+}
+
+/// The name of a store that a context gave this number.
+fn name<P: Partition>(store: StoreId) -> &'static str {
+    P::STORES[usize::from(store.0)]
+}
+
+/// What a handler's run counts for.
+fn judge<A, E>(result: std::thread::Result<Result<A, E>>, fault: Option<String>) -> Reply<A, E> {
+    match (fault, result) {
+        (Some(fault), _) => Err(Failure::Corrupt(fault)),
+        (None, Err(_)) => Err(Failure::Panicked),
+        (None, Ok(result)) => result.map_err(Failure::Handler),
+    }
+}
