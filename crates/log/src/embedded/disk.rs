@@ -97,6 +97,15 @@ impl OsDisk {
 
 const LOCK: &str = "lock";
 
+/// The lock's file. To close it is not enough: a process that is just being forked off may have it too.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 impl Disk for OsDisk {
     fn place(&self) -> String {
         self.folder.display().to_string()
@@ -135,7 +144,7 @@ impl Disk for OsDisk {
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         file.set_len(0)?;
         writeln!(file, "{}", std::process::id())?;
-        Ok(Box::new(file))
+        Ok(Box::new(Lock(file)))
     }
 
     fn fresh_id(&self) -> io::Result<u128> {
