@@ -13,8 +13,8 @@ use affinity_keyspace::Protection;
 
 use world::{Counts, World};
 
-const SEEDS: u64 = 2_000;
-const STEPS: usize = 1_500;
+const SEEDS: u64 = 20_000;
+const STEPS: usize = 3_000;
 
 fn run(seed: u64, removed: Option<Protection>) -> Counts {
     let mut world = World::new(seed, removed);

@@ -125,6 +125,8 @@ pub(crate) struct World {
     removed: Option<Protection>,
     fencing: Fencing,
     reads: Reads,
+    /// How rare trouble is: of so many that could come, one does.
+    calm: u64,
     next_id: u64,
     history: History,
     pub(crate) counts: Counts,
@@ -220,6 +222,7 @@ impl World {
             removed,
             fencing,
             reads,
+            calm: 1 + random.below(12),
             next_id: 0,
             history: History::default(),
             counts: Counts::default(),
@@ -267,6 +270,10 @@ impl World {
     /// One thing happens.
     pub(crate) fn step(&mut self) {
         match self.random.below(40) {
+            0..=6 if !self.random.once_in(self.calm) => {
+                let c = self.random.index(CLIENTS);
+                self.client(c);
+            }
             0 => self.promote(),
             1 => self.pause(),
             2 if self.random.once_in(3) => self.crash(),

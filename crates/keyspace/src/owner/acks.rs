@@ -145,7 +145,8 @@ impl<P: Partition> Owner<P> {
             for (store, key, event) in &group.with.events {
                 self.watches.send(*store, key, event);
             }
-            if !self.stale.is_empty() {
+            // Reading has noted stale records and those that mend them in their order.
+            if !told && !self.stale.is_empty() {
                 self.mend(&group);
             }
             let InFlight { waiting, answer, .. } = group.with;

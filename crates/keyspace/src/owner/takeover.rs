@@ -125,6 +125,8 @@ impl<P: Partition> Owner<P> {
         (self.call, self.gap, self.tail, self.kept_ack) = (None, None, None, None);
         (self.acked, self.anchor, self.gate, self.refusing) = (None, None, None, false);
         for group in self.pending.take_all() {
+            // A repair that is lost is still due; one that has landed will be read.
+            self.stale.extend(group.with.repairs.iter().map(|(kind, key)| (kind.number(), key.clone())));
             self.undecided.insert(group.version, group.with);
         }
         self.asked.clear();
