@@ -18,8 +18,8 @@ mod settings;
 pub use context::{Condition, ConditionFailed, Master, View};
 pub use failure::{Failure, Reply};
 pub use message::{Subscription, Watched};
-pub use owner::{Control, Entry, Handle, Owner, Parts, Status};
 #[cfg(feature = "mutants")]
 pub use owner::Protection;
+pub use owner::{Control, Entry, Handle, Owner, Parts, Status};
 pub use partition::{Partition, Store};
 pub use settings::{OwnerSettings, Reads};

@@ -177,6 +177,7 @@ impl<P: Partition> Owner<P> {
                 repairs: Vec::new(),
                 answer: Some(answer),
                 waiting,
+                read: false,
             },
         });
     }

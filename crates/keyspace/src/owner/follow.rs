@@ -111,10 +111,10 @@ impl<P: Partition> Owner<P> {
             let newest = followed.landed.last().copied().unwrap_or_default();
             self.watches.tell(store, &key, version.unwrap_or(newest), bytes.as_ref());
         }
-        if self.undecided.is_empty() {
-            return;
-        }
         for version in followed.landed {
+            if self.epoch() == Some(version.epoch) {
+                self.pending.with(version.sequence, |with| with.read = true);
+            }
             if let Some(landed) = self.undecided.remove(&version) {
                 let Some(answer) = landed.answer else { continue };
                 landed.waiting.into_iter().for_each(|reply| drop(reply.send(Ok(answer.clone()))));

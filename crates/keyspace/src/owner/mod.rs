@@ -105,12 +105,23 @@ pub(crate) struct InFlight<A, E> {
     repairs: Vec<(RecordKind, Key)>,
     answer: Option<A>,
     waiting: Vec<oneshot::Sender<Reply<A, E>>>,
+    /// It was read from the log, in a gap, before its outcome came.
+    read: bool,
 }
 
 impl<A, E> InFlight<A, E> {
     /// A group that nobody asked for.
     fn own(time: EventTime, sent: Duration, repairs: Vec<(RecordKind, Key)>) -> InFlight<A, E> {
-        InFlight { time, sent, request: None, events: Vec::new(), repairs, answer: None, waiting: Vec::new() }
+        InFlight {
+            time,
+            sent,
+            request: None,
+            events: Vec::new(),
+            repairs,
+            answer: None,
+            waiting: Vec::new(),
+            read: false,
+        }
     }
 }
 

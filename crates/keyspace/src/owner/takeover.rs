@@ -127,7 +127,12 @@ impl<P: Partition> Owner<P> {
         for group in self.pending.take_all() {
             // A repair that is lost is still due; one that has landed will be read.
             self.stale.extend(group.with.repairs.iter().map(|(kind, key)| (kind.number(), key.clone())));
-            self.undecided.insert(group.version, group.with);
+            match group.with {
+                InFlight { read: true, answer: Some(answer), waiting, .. } => {
+                    super::acks::reply_all(waiting, &answer)
+                }
+                undecided => drop(self.undecided.insert(group.version, undecided)),
+            }
         }
         self.asked.clear();
         for read in std::mem::take(&mut self.reads) {
