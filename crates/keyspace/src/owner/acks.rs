@@ -7,6 +7,7 @@ use affinity_state::{Own, PendingGroup};
 use affinity_types::{Offset, Sequence};
 
 use super::{Held, InFlight, Owner, Protection};
+use crate::message::ReplyTo;
 use crate::phase::{Event, Phase};
 use crate::{Failure, Partition};
 
@@ -132,7 +133,6 @@ impl<P: Partition> Owner<P> {
             return self.break_down(&error);
         }
         drop(groups);
-        let gated = self.gate.is_some_and(|gate| gate > self.now());
         for Landed { group, first, .. } in landed {
             self.forget_request(&group.with);
             // What was read from the log in a gap has been told then.
@@ -151,12 +151,13 @@ impl<P: Partition> Owner<P> {
             }
             let InFlight { waiting, answer, .. } = group.with;
             let Some(answer) = answer else { continue };
-            if gated {
-                self.gated.push_back((waiting, answer));
-            } else {
-                reply_all(waiting, &answer);
-            }
+            self.answer_landed(waiting, answer);
         }
+    }
+
+    /// Answers a write that is in the log; while an earlier master may still answer reads from its lease, later.
+    pub(super) fn answer_landed(&mut self, waiting: Vec<ReplyTo<P>>, answer: P::Answer) {
+        if self.gate_open() { reply_all(waiting, &answer) } else { self.gated.push_back((waiting, answer)) }
     }
 
     /// A valid record lies behind the stale ones of these keys now.

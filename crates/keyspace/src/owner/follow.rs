@@ -117,7 +117,7 @@ impl<P: Partition> Owner<P> {
             }
             if let Some(landed) = self.undecided.remove(&version) {
                 let Some(answer) = landed.answer else { continue };
-                landed.waiting.into_iter().for_each(|reply| drop(reply.send(Ok(answer.clone()))));
+                self.answer_landed(landed.waiting, answer);
             }
         }
     }

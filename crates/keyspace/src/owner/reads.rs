@@ -57,7 +57,7 @@ impl<P: Partition> Owner<P> {
         }
     }
 
-    fn gate_open(&self) -> bool {
+    pub(super) fn gate_open(&self) -> bool {
         self.gate.is_none_or(|gate| gate <= self.now())
     }
 
@@ -81,15 +81,13 @@ impl<P: Partition> Owner<P> {
 
     /// Releases what may be released.
     pub(super) fn release(&mut self) -> bool {
-        if !self.gate_open() || !matches!(self.phase, Phase::Serving(_)) {
+        if !self.gate_open() {
             return false;
         }
-        let mut moved = false;
-        if self.gate.take().is_some() || !self.gated.is_empty() {
-            for (waiting, answer) in std::mem::take(&mut self.gated) {
-                super::acks::reply_all(waiting, &answer);
-                moved = true;
-            }
+        self.gate = None;
+        let mut moved = !self.gated.is_empty();
+        for (waiting, answer) in std::mem::take(&mut self.gated) {
+            super::acks::reply_all(waiting, &answer);
         }
         while let Some(read) = self.reads.front() {
             let seen = read.saw.is_none_or(|saw| self.acked.is_some_and(|acked| acked >= saw));

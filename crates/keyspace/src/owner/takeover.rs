@@ -99,7 +99,7 @@ impl<P: Partition> Owner<P> {
         self.contiguity = Contiguity::default();
         let next = self.state.next();
         self.contiguity.observe(&Outcome::Appended { first: next, next });
-        self.gate = self.gate_of(epoch);
+        self.gate = self.gate.max(self.gate_of(epoch));
         for (_, lost) in std::mem::take(&mut self.undecided) {
             self.answer_all(lost, &Failure::Unavailable);
         }
@@ -123,13 +123,13 @@ impl<P: Partition> Owner<P> {
     fn drop_writer(&mut self) {
         self.held = Held::Nothing;
         (self.call, self.gap, self.tail, self.kept_ack) = (None, None, None, None);
-        (self.acked, self.anchor, self.gate, self.refusing) = (None, None, None, false);
+        (self.acked, self.anchor, self.refusing) = (None, None, false);
         for group in self.pending.take_all() {
             // A repair that is lost is still due; one that has landed will be read.
             self.stale.extend(group.with.repairs.iter().map(|(kind, key)| (kind.number(), key.clone())));
             match group.with {
                 InFlight { read: true, answer: Some(answer), waiting, .. } => {
-                    super::acks::reply_all(waiting, &answer)
+                    self.answer_landed(waiting, answer)
                 }
                 undecided => drop(self.undecided.insert(group.version, undecided)),
             }
@@ -137,10 +137,6 @@ impl<P: Partition> Owner<P> {
         self.asked.clear();
         for read in std::mem::take(&mut self.reads) {
             read.fail();
-        }
-        // What was acknowledged stays true, whoever leads.
-        for (waiting, answer) in std::mem::take(&mut self.gated) {
-            waiting.into_iter().for_each(|reply| drop(reply.send(Ok(answer.clone()))));
         }
     }
 
