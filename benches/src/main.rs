@@ -10,6 +10,7 @@ mod log;
 mod memstore;
 mod murmur2;
 mod options;
+mod owner;
 mod report;
 
 use std::path::Path;
@@ -28,6 +29,12 @@ const BENCHES: &[Bench] = &[
     log::LOG_READ,
     memstore::MEMORY,
     memstore::DISK,
+    owner::WRITE_MANY_KEYS,
+    owner::WRITE_HOT_KEY,
+    owner::READ,
+    owner::REPLAY,
+    owner::WATCH_FANOUT,
+    owner::MEMORY,
 ];
 
 /// Where files go unless told otherwise.

@@ -283,7 +283,7 @@ fn memory_per_key(side: &str) -> Result<f64, Failure> {
     Ok(grown / KEYS as f64)
 }
 
-fn resident_bytes() -> Result<f64, Failure> {
+pub(crate) fn resident_bytes() -> Result<f64, Failure> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0)

@@ -26,13 +26,13 @@ struct Shared {
 }
 
 /// A file that is written from its beginning again when it is full.
-pub(super) struct BareLog {
+pub(crate) struct BareLog {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl BareLog {
-    pub(super) fn create(dir: &Path) -> Result<BareLog, Failure> {
+    pub(crate) fn create(dir: &Path) -> Result<BareLog, Failure> {
         let file = File::create(dir.join("bare"))?;
         let zeros = vec![0; 1 << 20];
         for position in (0..FILE_BYTES).step_by(1 << 20) {
@@ -47,7 +47,7 @@ impl BareLog {
     }
 
     /// Appends and tells when it is durable.
-    pub(super) fn append(&self, bytes: &[u8]) -> oneshot::Receiver<()> {
+    pub(crate) fn append(&self, bytes: &[u8]) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         let mut gathered = self.shared.gathered.lock().unwrap_or_else(PoisonError::into_inner);
         gathered.bytes.extend_from_slice(bytes);

@@ -1,7 +1,7 @@
 //! The embedded log against what it stands on: a preallocated file and `fdatasync`, and the page cache.
 
 mod append;
-mod bare;
+pub(crate) mod bare;
 mod read;
 
 pub(crate) use append::{LOG_APPEND, LOG_APPEND_1};
@@ -18,28 +18,28 @@ use affinity_types::{
 
 use crate::harness::Failure;
 
-const PARTITIONS: u32 = 16;
-const KEY_BYTES: usize = 16;
-const VALUE_BYTES: usize = 256;
+pub(crate) const PARTITIONS: u32 = 16;
+pub(crate) const KEY_BYTES: usize = 16;
+pub(crate) const VALUE_BYTES: usize = 256;
 /// What the embedded log writes for a group of one such record: the bare side writes as much.
-const FRAME_BYTES: usize = 334;
+pub(crate) const FRAME_BYTES: usize = 334;
 
-fn open(dir: &Path) -> Result<EmbeddedLog, Failure> {
+pub(crate) fn open(dir: &Path) -> Result<EmbeddedLog, Failure> {
     Ok(EmbeddedLog::open(dir, EmbeddedOptions::default(), Arc::new(SystemClock))?)
 }
 
-fn topic_of(partition: u32) -> TopicPartition {
+pub(crate) fn topic_of(partition: u32) -> TopicPartition {
     TopicPartition::new("bench", PartitionId(partition))
 }
 
 /// A partition's owner: numbers its groups and has them appended.
-struct Owner {
-    writer: Box<dyn Writer>,
+pub(crate) struct Owner {
+    pub(crate) writer: Box<dyn Writer>,
     group: Group,
 }
 
 impl Owner {
-    async fn take_over(log: &EmbeddedLog, partition: u32) -> Result<Owner, Failure> {
+    pub(crate) async fn take_over(log: &EmbeddedLog, partition: u32) -> Result<Owner, Failure> {
         let spec = TopicSpec { partitions: PARTITIONS, cleanup: Cleanup::default() };
         log.create_topic("bench", spec).await?;
         let mut writer = log.prepare(&topic_of(partition)).await?.open(Epoch(1)).await?;
@@ -55,8 +55,14 @@ impl Owner {
         Ok(Owner { writer, group })
     }
 
+    /// The same, of values of another size.
+    pub(crate) fn with_values_of(mut self, bytes: usize) -> Owner {
+        self.group.records[0].value = Some(vec![0xa5; bytes].into());
+        self
+    }
+
     /// Appends the next group, with key number `key`.
-    fn append(&mut self, key: u64) -> Result<(), Failure> {
+    pub(crate) fn append(&mut self, key: u64) -> Result<(), Failure> {
         let mut bytes = [0; KEY_BYTES];
         bytes[..8].copy_from_slice(&key.to_be_bytes());
         self.group.records[0].key = Key::copy_from(&bytes);
@@ -65,7 +71,7 @@ impl Owner {
         Ok(())
     }
 
-    async fn acknowledged(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn acknowledged(&mut self) -> Result<(), Failure> {
         match next_ack(&mut *self.writer).await.outcome {
             Outcome::Appended { .. } => Ok(()),
             other => Err(format!("an append was {other:?}").into()),

@@ -1,0 +1,137 @@
+//! The owner of a partition against what it stands on: the log's disk, a map, tokio's own channels.
+//!
+//! Owners run as tasks of a runtime of two workers, as the composition root runs them.
+
+mod fanout;
+mod memory;
+mod open_loop;
+mod read;
+mod replay;
+mod values;
+mod write;
+
+pub(crate) use fanout::WATCH_FANOUT;
+pub(crate) use memory::MEMORY;
+pub(crate) use read::READ;
+pub(crate) use replay::REPLAY;
+pub(crate) use write::{WRITE_HOT_KEY, WRITE_MANY_KEYS};
+
+use std::sync::Arc;
+
+use affinity_cluster::memory::MemoryCoordinator;
+use affinity_cluster::{Coordinator, NodeId, PartitionName};
+use affinity_keyspace::{Control, Handle, Owner, OwnerSettings, Parts};
+use affinity_log::embedded::EmbeddedLog;
+use affinity_log::{Cleanup, Log, TopicSpec};
+use affinity_memstore::{Limits, MemoryStore};
+use affinity_state::KeepRequests;
+use affinity_types::{Clock, PartitionId, SystemClock};
+use bytes::Bytes;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+use self::values::Values;
+use crate::harness::Failure;
+use crate::log::{self, KEY_BYTES, PARTITIONS, topic_of};
+
+/// Asks in flight.
+const ASKERS: u32 = 64;
+
+fn runtime() -> Result<Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build()?)
+}
+
+/// Key number `n`, far from its neighbours; as [`fill`] writes it.
+fn key(n: u64) -> Bytes {
+    let mut bytes = [0; KEY_BYTES];
+    bytes[..8].copy_from_slice(&spread(n).to_be_bytes());
+    Bytes::copy_from_slice(&bytes)
+}
+
+/// The same numbers in another order.
+fn spread(n: u64) -> u64 {
+    n.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Owners that serve, each in a task of its own.
+struct Serving {
+    handles: Vec<Handle<Values>>,
+    owners: JoinSet<()>,
+}
+
+impl Serving {
+    /// Starts owners with empty stores in memory, and promotes them.
+    async fn promote(log: &Arc<dyn Log>, partitions: u32) -> Result<Serving, Failure> {
+        let spec = TopicSpec { partitions: PARTITIONS, cleanup: Cleanup::default() };
+        let topic = log.create_topic("bench", spec).await?.id;
+        let coordinator: Arc<dyn Coordinator> = Arc::new(MemoryCoordinator::new());
+        let mut serving = Serving { handles: Vec::new(), owners: JoinSet::new() };
+        for partition in 0..partitions {
+            let parts = Parts {
+                place: topic_of(partition),
+                topic,
+                name: PartitionName::new("bench", PartitionId(partition)),
+                node: NodeId::new("node"),
+                log: Arc::clone(log),
+                coordinator: Arc::clone(&coordinator),
+                memstore: Box::new(MemoryStore::new(Limits::default())),
+                keep_requests: KeepRequests::InWindow,
+                clock: Arc::new(SystemClock),
+                schemas: (1, 2),
+                seed: u64::from(partition),
+                settings: OwnerSettings::default(),
+            };
+            let (owner, handle) = Owner::new(Values, parts)?;
+            // Before it runs, so that it takes no ask as a standby.
+            handle.order(Control::Promote);
+            serving
+                .owners
+                .spawn(owner.run(|at| tokio::time::sleep(at.saturating_sub(SystemClock.elapsed()))));
+            serving.handles.push(handle);
+        }
+        Ok(serving)
+    }
+
+    /// Starts owners, and waits until all serve.
+    async fn start(log: &Arc<dyn Log>, partitions: u32) -> Result<Serving, Failure> {
+        let serving = Serving::promote(log, partitions).await?;
+        for handle in &serving.handles {
+            serves(handle).await?;
+        }
+        Ok(serving)
+    }
+
+    /// Ends the owners, and what they hold.
+    async fn end(self) {
+        drop(self.handles);
+        self.owners.join_all().await;
+    }
+}
+
+/// Waits for a first answer: a candidate lets messages wait until it serves.
+async fn serves(handle: &Handle<Values>) -> Result<(), String> {
+    handle.read(key(0)).await.map(drop).map_err(|failure| failure.to_string())
+}
+
+/// Writes `records` keys to the first `partitions` partitions, in turns, and sorts the log.
+async fn fill(log: &EmbeddedLog, partitions: u32, records: u64, value_bytes: usize) -> Result<(), Failure> {
+    const IN_FLIGHT: usize = 512;
+    let mut owners = Vec::new();
+    for partition in 0..partitions {
+        owners.push(log::Owner::take_over(log, partition).await?.with_values_of(value_bytes));
+    }
+    for n in 0..records / u64::from(partitions) {
+        for owner in &mut owners {
+            if owner.writer.in_flight() == IN_FLIGHT {
+                owner.acknowledged().await?;
+            }
+            owner.append(spread(n))?;
+        }
+    }
+    for owner in &mut owners {
+        while owner.writer.in_flight() > 0 {
+            owner.acknowledged().await?;
+        }
+    }
+    Ok(log.compact()?)
+}

@@ -1,0 +1,75 @@
+//! A keyspace of plain values.
+
+use std::convert::Infallible;
+
+use affinity_keyspace::{Master, Partition, Store, View};
+use affinity_types::codec::Encode;
+use bytes::Bytes;
+
+use crate::log::VALUE_BYTES;
+
+/// The only store.
+pub(super) const STORE: &str = "values";
+
+const VALUES: Store<Bytes, Bytes> = Store::new(STORE);
+
+/// The handlers.
+pub(super) struct Values;
+
+/// What changes a value.
+pub(super) enum Command {
+    /// Gives a key a value.
+    Put(Bytes, Bytes),
+    /// Reads a key's value, adds one to the number that it begins with, and writes it back; answers what was read.
+    Add(Bytes),
+}
+
+impl Encode for Command {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Command::Put(key, value) => {
+                out.push(0);
+                out.extend_from_slice(key);
+                out.extend_from_slice(value);
+            }
+            Command::Add(key) => {
+                out.push(1);
+                out.extend_from_slice(key);
+            }
+        }
+    }
+}
+
+impl Partition for Values {
+    const STORES: &'static [&'static str] = &[STORE];
+    type Command = Command;
+    type Query = Bytes;
+    type Answer = Option<Bytes>;
+    type Error = Infallible;
+
+    fn command(&self, cx: &mut Master<'_>, command: &Command) -> Result<Option<Bytes>, Infallible> {
+        match command {
+            Command::Put(key, value) => {
+                cx.put(&VALUES, key, value);
+                Ok(None)
+            }
+            Command::Add(key) => {
+                let before = cx.get(&VALUES, key);
+                let mut value = before.clone().map_or_else(|| vec![0; VALUE_BYTES], Vec::from);
+                let count = number(&value) + 1;
+                value[..8].copy_from_slice(&count.to_be_bytes());
+                cx.put(&VALUES, key, &Bytes::from(value));
+                Ok(before)
+            }
+        }
+    }
+
+    fn query(&self, cx: &View<'_>, key: &Bytes) -> Result<Option<Bytes>, Infallible> {
+        Ok(cx.get(&VALUES, key))
+    }
+}
+
+/// The number that a value begins with.
+pub(super) fn number(value: &[u8]) -> u64 {
+    value.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}

@@ -1,0 +1,124 @@
+//! Asks that write.
+
+use std::sync::Arc;
+
+use affinity_keyspace::Handle;
+use affinity_log::Log;
+use bytes::Bytes;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+use super::values::{Command, Values, number};
+use super::{ASKERS, Serving, key, open_loop, runtime};
+use crate::harness::{Bench, Failure, Run, Side, Stopwatch, median};
+use crate::log::bare::BareLog;
+use crate::log::{FRAME_BYTES, PARTITIONS, VALUE_BYTES, open};
+
+/// Many keys.
+pub(crate) const WRITE_MANY_KEYS: Bench = Bench {
+    name: "write-many-keys",
+    about: "asks that write 256 B, 64 in flight over 16 partitions, against write and fdatasync of each gathered group",
+    quick: true,
+    run: many_keys,
+};
+
+/// One key.
+pub(crate) const WRITE_HOT_KEY: Bench = Bench {
+    name: "write-hot-key",
+    about: "asks that read and write one key of 256 B, 64 in flight, against writes of many keys of one partition",
+    quick: true,
+    run: hot_key,
+};
+
+const ASKS: u32 = 96_000;
+/// Keys of all partitions: what is overwritten is compacted meanwhile.
+const KEYS: u32 = 320_000;
+
+fn many_keys(run: &mut Run<'_>) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let dir = run.fresh_dir()?;
+    let log: Arc<dyn Log> = Arc::new(open(&dir.path().join("log"))?);
+    let serving = runtime.block_on(Serving::start(&log, PARTITIONS))?;
+    let bare = Arc::new(BareLog::create(dir.path())?);
+    let mut peaks = Vec::new();
+    run.pair("writes/s", 0.75, |side, _| match side {
+        Side::Ours => {
+            let rate = ask_all(&runtime, &serving.handles, put)?;
+            peaks.push(rate);
+            Ok(rate)
+        }
+        Side::Bare => bare_side(&runtime, &bare),
+    })?;
+    open_loop::measure(run, &runtime, &serving.handles, median(peaks) / 2.0)?;
+    runtime.block_on(serving.end());
+    Ok(())
+}
+
+fn hot_key(run: &mut Run<'_>) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let dir = run.fresh_dir()?;
+    let log: Arc<dyn Log> = Arc::new(open(dir.path())?);
+    let serving = runtime.block_on(Serving::start(&log, 1))?;
+    let mut asked = 0;
+    run.pair("writes/s", 0.85, |side, _| match side {
+        Side::Ours => {
+            asked += u64::from(ASKS);
+            ask_all(&runtime, &serving.handles, |_| Command::Add(Bytes::from_static(b"the hot key")))
+        }
+        Side::Bare => ask_all(&runtime, &serving.handles, put),
+    })?;
+    let value = runtime.block_on(serving.handles[0].read(Bytes::from_static(b"the hot key")))?;
+    let counted = value.as_deref().map_or(0, number);
+    if counted != asked {
+        return Err(format!("{asked} asks have added up to {counted}").into());
+    }
+    runtime.block_on(serving.end());
+    Ok(())
+}
+
+pub(super) fn put(n: u32) -> Command {
+    Command::Put(key(u64::from(n % KEYS)), Bytes::from(vec![0xa5; VALUE_BYTES]))
+}
+
+/// Asks from tasks that each wait for their answer; the tasks' numbers and those of the asks go over the partitions.
+fn ask_all(
+    runtime: &Runtime,
+    handles: &[Handle<Values>],
+    command: impl Fn(u32) -> Command + Copy + Send + 'static,
+) -> Result<f64, Failure> {
+    let watch = Stopwatch::start();
+    runtime.block_on(async {
+        let mut tasks = JoinSet::new();
+        for asker in 0..ASKERS {
+            let handle = handles[asker as usize % handles.len()].clone();
+            tasks.spawn(async move {
+                for n in 0..ASKS / ASKERS {
+                    let answer = handle.ask(command(n * ASKERS + asker)).await;
+                    answer.map_err(|failure| failure.to_string())?;
+                }
+                Ok::<_, String>(())
+            });
+        }
+        tasks.join_all().await.into_iter().collect::<Result<(), _>>()
+    })?;
+    Ok(watch.rate(ASKS as usize))
+}
+
+fn bare_side(runtime: &Runtime, bare: &Arc<BareLog>) -> Result<f64, Failure> {
+    let watch = Stopwatch::start();
+    runtime.block_on(async {
+        let mut tasks = JoinSet::new();
+        for _ in 0..ASKERS {
+            let bare = Arc::clone(bare);
+            tasks.spawn(async move {
+                let frame = [0xa5; FRAME_BYTES];
+                for _ in 0..ASKS / ASKERS {
+                    bare.append(&frame).await.map_err(|error| error.to_string())?;
+                }
+                Ok::<_, String>(())
+            });
+        }
+        tasks.join_all().await.into_iter().collect::<Result<(), _>>()
+    })?;
+    Ok(watch.rate(ASKS as usize))
+}
