@@ -13,7 +13,7 @@ use affinity_keyspace::Protection;
 
 use world::{Counts, World};
 
-const SEEDS: u64 = 20_000;
+const SEEDS: u64 = 3_000;
 const STEPS: usize = 3_000;
 
 fn run(seed: u64, removed: Option<Protection>) -> Counts {

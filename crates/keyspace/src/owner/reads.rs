@@ -190,16 +190,16 @@ impl<P: Partition> Owner<P> {
                 self.pushed(PendingGroup { version, changes: Vec::new(), with });
                 true
             }
-            Err(AppendError::Lost) => {
-                self.happen(Event::Fenced);
-                true
-            }
             Err(error) => {
                 self.stale.extend(repairs.into_iter().map(|(kind, key)| (kind.number(), key)));
-                if error != AppendError::Full {
-                    tracing::error!(partition = %self.name, %error, "the owner's own group was not taken");
+                match error {
+                    AppendError::Full => {}
+                    AppendError::Lost => self.happen(Event::Fenced),
+                    error => {
+                        tracing::error!(partition = %self.name, %error, "the owner's own group was not taken")
+                    }
                 }
-                false
+                error == AppendError::Lost
             }
         }
     }
