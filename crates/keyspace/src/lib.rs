@@ -8,18 +8,22 @@
 
 mod context;
 mod failure;
+mod harness;
 mod message;
 mod owner;
 mod partition;
 pub mod phase;
 mod random;
+mod router;
 mod settings;
 
 pub use context::{Condition, ConditionFailed, Master, View};
 pub use failure::{Failure, Reply};
+pub use harness::{Changed, Harness, Outcome, Sent};
 pub use message::{Subscription, Watched};
 #[cfg(feature = "mutants")]
 pub use owner::Protection;
-pub use owner::{Control, Entry, Handle, Owner, Parts, Status};
+pub use owner::{Control, Entry, Handle, Owner, Parts, Status, WatchReceiver};
 pub use partition::{Partition, Store};
+pub use router::{Router, RouterParts, RouterSettings, Sleep, Timer};
 pub use settings::{OwnerSettings, Reads};

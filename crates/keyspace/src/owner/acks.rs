@@ -73,6 +73,7 @@ impl<P: Partition> Owner<P> {
                         group.version.sequence, ack.sequence,
                         "outcomes come in the order of the appends"
                     );
+                    self.metrics.append_seconds.record(self.clock.elapsed().saturating_sub(group.with.sent));
                     self.anchor = Some(group.with.sent);
                     landed.push(Landed { group, first, next });
                 }
@@ -85,6 +86,11 @@ impl<P: Partition> Owner<P> {
             Outcome::Unknown | Outcome::Fenced => {
                 self.land(std::mem::take(landed));
                 let fenced = ack.outcome == Outcome::Fenced;
+                if fenced {
+                    self.metrics.fenced.increment(1);
+                } else {
+                    self.metrics.unknown.increment(1);
+                }
                 self.happen(if fenced { Event::Fenced } else { Event::OutcomeUnknown });
                 false
             }
@@ -94,6 +100,7 @@ impl<P: Partition> Owner<P> {
     /// A group is not in the log, nor will those behind it be.
     fn refuse(&mut self, sequence: Sequence) {
         let Some(group) = self.pending.pop() else { return };
+        self.metrics.refused.increment(1);
         assert_eq!(group.version.sequence, sequence, "outcomes come in the order of the appends");
         self.refusing = matches!(&self.held, Held::Writer(writer) if writer.in_flight() > 0);
         self.forget_request(&group.with);

@@ -128,6 +128,7 @@ impl<P: Partition> Owner<P> {
             let _ = self.state.skip_to(first);
             return;
         }
+        self.metrics.gaps.increment(1);
         tracing::warn!(partition = %self.name, from = %self.state.next(), to = %first, "somebody else has appended");
         self.gap = Some(first);
     }

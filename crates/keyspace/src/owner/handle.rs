@@ -52,6 +52,9 @@ pub(super) struct Shared {
     phase: Mutex<(&'static str, Option<String>)>,
 }
 
+/// Where the beginning of a watch comes.
+pub type WatchReceiver<P> = oneshot::Receiver<Reply<Watched, <P as Partition>::Error>>;
+
 /// Reaches the owner of a partition. Cheap to clone.
 pub struct Handle<P: Partition> {
     send: mpsc::Sender<Message<P>>,
@@ -145,11 +148,7 @@ impl<P: Partition> Handle<P> {
     ///
     /// # Errors
     /// As [`watch`](Handle::watch): nothing was sent.
-    pub fn begin_watch(
-        &self,
-        store: &str,
-        key: Bytes,
-    ) -> Result<oneshot::Receiver<Reply<Watched, P::Error>>, Failure<P::Error>> {
+    pub fn begin_watch(&self, store: &str, key: Bytes) -> Result<WatchReceiver<P>, Failure<P::Error>> {
         let Some(store) = self.names.id(store) else {
             return Err(Failure::Invalid("the keyspace has no such store"));
         };
@@ -196,6 +195,9 @@ impl<P: Partition> Owner<P> {
     }
 
     pub(super) fn note_status(&self) {
+        self.metrics.queue.set(count(self.mailbox.len()));
+        self.metrics.pending.set(count(self.pending.len()));
+        self.metrics.held_reads.set(count(self.reads.len()));
         let Shared { serving, next, pending, held_reads, phase } = &*self.status;
         serving.store(self.epoch().map_or(0, |epoch| epoch.0), Ordering::Relaxed);
         next.store(self.state.next().0, Ordering::Relaxed);
@@ -204,6 +206,10 @@ impl<P: Partition> Owner<P> {
         let name = self.phase.name();
         let mut shown = phase.lock().unwrap_or_else(PoisonError::into_inner);
         if shown.0 != name || shown.1.is_some() != self.broken.is_some() {
+            // A gauge is a float: epochs are small enough.
+            self.metrics
+                .serving
+                .set(self.epoch().map_or(0.0, |epoch| u32::try_from(epoch.0).unwrap_or(u32::MAX).into()));
             *shown = (name, self.broken.clone());
         }
     }
@@ -240,4 +246,9 @@ impl Phase {
             Phase::Checking(_) => "checking",
         }
     }
+}
+
+/// A gauge is a float: what is counted here has a limit far below where that matters.
+fn count(number: usize) -> f64 {
+    u32::try_from(number).unwrap_or(u32::MAX).into()
 }

@@ -13,6 +13,7 @@ mod acks;
 mod admit;
 mod follow;
 mod handle;
+mod metrics;
 mod reads;
 mod takeover;
 
@@ -31,7 +32,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use tokio::sync::{mpsc, oneshot};
 
-pub use handle::{Control, Handle, Status};
+pub use handle::{Control, Handle, Status, WatchReceiver};
 
 use self::reads::HeldRead;
 use crate::context::Groups;
@@ -159,6 +160,7 @@ pub struct Owner<P: Partition> {
     orders: mpsc::Receiver<Control>,
     mailbox: mpsc::Receiver<Message<P>>,
     status: Arc<handle::Shared>,
+    metrics: metrics::Metrics,
 
     phase: Phase,
     held: Held,
@@ -228,6 +230,7 @@ impl<P: Partition> Owner<P> {
         let (send, mailbox) = mpsc::channel(settings.queue_max);
         let status = Arc::new(handle::Shared::default());
         let handle = Handle::new(send, send_order, Arc::clone(&status), state.names().clone());
+        let metrics = metrics::Metrics::new(&name);
         let owner = Owner {
             partition,
             place,
@@ -240,6 +243,7 @@ impl<P: Partition> Owner<P> {
             orders,
             mailbox,
             status,
+            metrics,
             phase: Phase::Standby,
             held: Held::Nothing,
             call: None,

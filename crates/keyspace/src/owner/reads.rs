@@ -170,6 +170,7 @@ impl<P: Partition> Owner<P> {
         for (kind, key) in &repairs {
             self.stale.remove(&(kind.number(), key.clone()));
         }
+        self.metrics.repairs.increment(repairs.len() as u64);
         tracing::warn!(partition = %self.name, keys = repairs.len(), "repairing what stale records hit");
         self.append_own(records, repairs)
     }
@@ -196,7 +197,7 @@ impl<P: Partition> Owner<P> {
                     AppendError::Full => {}
                     AppendError::Lost => self.happen(Event::Fenced),
                     error => {
-                        tracing::error!(partition = %self.name, %error, "the owner's own group was not taken")
+                        tracing::error!(partition = %self.name, %error, "the owner's own group was not taken");
                     }
                 }
                 error == AppendError::Lost

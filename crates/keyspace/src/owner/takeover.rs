@@ -129,7 +129,7 @@ impl<P: Partition> Owner<P> {
             self.stale.extend(group.with.repairs.iter().map(|(kind, key)| (kind.number(), key.clone())));
             match group.with {
                 InFlight { read: true, answer: Some(answer), waiting, .. } => {
-                    self.answer_landed(waiting, answer)
+                    self.answer_landed(waiting, answer);
                 }
                 undecided => drop(self.undecided.insert(group.version, undecided)),
             }

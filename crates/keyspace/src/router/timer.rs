@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-
 use std::time::Duration;
 
 /// A wait under way.

@@ -1,0 +1,53 @@
+//! What an owner measures of itself, through the `metrics` facade: whoever composes a node decides where it goes.
+//!
+//! | name | kind | what |
+//! |---|---|---|
+//! | `affinity_partition_queue` | gauge | messages that wait |
+//! | `affinity_partition_pending` | gauge | groups in flight |
+//! | `affinity_partition_held_reads` | gauge | reads that wait for their release |
+//! | `affinity_partition_serving` | gauge | the epoch served under, 0 for none |
+//! | `affinity_partition_append_seconds` | histogram | from sending a group to its acknowledgement |
+//! | `affinity_partition_outcomes_total` | counter | appends by `outcome`: `refused`, `unknown`, `fenced` |
+//! | `affinity_partition_gaps_total` | counter | appends of others that were found |
+//! | `affinity_partition_repairs_total` | counter | keys written again after a stale record |
+//!
+//! All carry `keyspace` and `partition`.
+
+use affinity_cluster::PartitionName;
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+pub(super) struct Metrics {
+    pub(super) queue: Gauge,
+    pub(super) pending: Gauge,
+    pub(super) held_reads: Gauge,
+    pub(super) serving: Gauge,
+    pub(super) append_seconds: Histogram,
+    pub(super) refused: Counter,
+    pub(super) unknown: Counter,
+    pub(super) fenced: Counter,
+    pub(super) gaps: Counter,
+    pub(super) repairs: Counter,
+}
+
+impl Metrics {
+    pub(super) fn new(name: &PartitionName) -> Metrics {
+        let labels = [("keyspace", name.keyspace.to_string()), ("partition", name.partition.to_string())];
+        let outcome = |outcome: &'static str| {
+            let mut labels = labels.to_vec();
+            labels.push(("outcome", outcome.to_owned()));
+            counter!("affinity_partition_outcomes_total", &labels)
+        };
+        Metrics {
+            queue: gauge!("affinity_partition_queue", &labels),
+            pending: gauge!("affinity_partition_pending", &labels),
+            held_reads: gauge!("affinity_partition_held_reads", &labels),
+            serving: gauge!("affinity_partition_serving", &labels),
+            append_seconds: histogram!("affinity_partition_append_seconds", &labels),
+            refused: outcome("refused"),
+            unknown: outcome("unknown"),
+            fenced: outcome("fenced"),
+            gaps: counter!("affinity_partition_gaps_total", &labels),
+            repairs: counter!("affinity_partition_repairs_total", &labels),
+        }
+    }
+}
