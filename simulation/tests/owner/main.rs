@@ -2,6 +2,7 @@
 //! tells a run again.
 #![expect(clippy::unwrap_used, reason = "all of this crate is tests")]
 
+mod clients;
 mod clocks;
 mod history;
 mod lists;

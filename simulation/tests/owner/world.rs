@@ -8,25 +8,23 @@ use std::time::Duration;
 
 use affinity_cluster::memory::{Fault as CoordinatorFault, MemoryCoordinator};
 use affinity_cluster::{NodeId, PartitionName};
-use affinity_keyspace::{
-    Control, Failure, Handle, Owner, OwnerSettings, Parts, Protection, Reads, Reply, Watched,
-};
+use affinity_keyspace::{Control, Handle, Owner, OwnerSettings, Parts, Protection, Reads};
 use affinity_log::memory::{ChannelId, Delivery, Fault, Fencing, MemoryLog, MemoryOptions};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
 use affinity_memstore::{Limits, MemoryStore};
-use affinity_state::{KeepRequests, RequestSettings, Update};
-use affinity_types::codec::Decode;
-use affinity_types::{Clock, Key, Offset, PartitionId, RequestId, TopicId, Version};
+use affinity_state::{KeepRequests, RequestSettings};
+use affinity_types::{Clock, Key, Offset, PartitionId, TopicId};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::clients::Client;
 use crate::clocks::{NodeClock, TrueTime};
-use crate::history::{Answered, History};
-use crate::lists::{Append, Ids, Lists, Refusal, Seen};
+use crate::history::History;
+use crate::lists::{Ids, Lists};
 
-const NODES: usize = 3;
+pub(crate) const NODES: usize = 3;
 const CLIENTS: usize = 5;
-const KEYS: u64 = 3;
+pub(crate) const KEYS: u64 = 3;
 const LEASE_MS: u64 = 40;
 const DRIFT_PERCENT: u64 = 10;
 /// How long requests are remembered, how far wall clocks are apart at most.
@@ -45,90 +43,44 @@ impl Random {
         z ^ z >> 31
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
-    fn index(&mut self, limit: usize) -> usize {
+    pub(crate) fn index(&mut self, limit: usize) -> usize {
         usize::try_from(self.below(limit as u64)).unwrap()
     }
 
-    fn once_in(&mut self, n: u64) -> bool {
+    pub(crate) fn once_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 }
 
-struct Node {
-    id: NodeId,
-    clock: Arc<NodeClock>,
-    running: Option<(Owner<Lists>, Handle<Lists>)>,
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) clock: Arc<NodeClock>,
+    pub(crate) running: Option<(Owner<Lists>, Handle<Lists>)>,
     /// Paused until this true time, in microseconds.
     paused_until: u64,
 }
 
-/// What a client waits for.
-enum Asked {
-    Nothing,
-    Append {
-        append: Append,
-        request: Option<RequestId>,
-        began: u64,
-        unknown: bool,
-        reply: Answer,
-    },
-    Read {
-        key: String,
-        began: u64,
-        reply: Answer,
-    },
-    /// To ask again under the same id.
-    Again {
-        append: Append,
-        request: RequestId,
-        began: u64,
-        unknown: bool,
-    },
-}
-
-type Answer = oneshot::Receiver<Reply<Seen, Refusal>>;
-
-struct Client {
-    number: usize,
-    asked: Asked,
-    requests: u64,
-    versions: BTreeMap<String, Version>,
-    watch: Option<Watching>,
-}
-
-struct Watching {
-    key: String,
-    last: Option<Version>,
-    ids: Ids,
-    state: WatchState,
-}
-
-enum WatchState {
-    Asked(oneshot::Receiver<Reply<Watched, Refusal>>),
-    Watching(Watched),
-}
-
 pub(crate) struct World {
-    random: Random,
-    time: TrueTime,
+    pub(crate) random: Random,
+    pub(crate) time: TrueTime,
     log: MemoryLog,
     coordinator: MemoryCoordinator,
     place: TopicPartition,
     topic: TopicId,
     name: PartitionName,
-    nodes: Vec<Node>,
-    clients: Vec<Client>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) clients: Vec<Client>,
     removed: Option<Protection>,
     fencing: Fencing,
     reads: Reads,
     /// How rare trouble is: of so many that could come, one does.
     calm: u64,
-    next_id: u64,
-    history: History,
+    pub(crate) next_id: u64,
+    pub(crate) history: History,
     pub(crate) counts: Counts,
 }
 
@@ -203,13 +155,6 @@ impl World {
             paused_until: 0,
         });
         let nodes = nodes.collect();
-        let clients = (0..CLIENTS).map(|number| Client {
-            number,
-            asked: Asked::Nothing,
-            requests: 0,
-            versions: BTreeMap::new(),
-            watch: None,
-        });
         let mut world = World {
             time,
             log,
@@ -218,7 +163,7 @@ impl World {
             topic,
             name: PartitionName::new("lists", PartitionId(0)),
             nodes,
-            clients: clients.collect(),
+            clients: (0..CLIENTS).map(Client::new).collect(),
             removed,
             fencing,
             reads,
@@ -400,176 +345,6 @@ impl World {
         }
     }
 
-    fn client(&mut self, c: usize) {
-        let now = self.time.micros();
-        self.watching(c);
-        let client = &mut self.clients[c];
-        match std::mem::replace(&mut client.asked, Asked::Nothing) {
-            Asked::Nothing => self.ask(c),
-            Asked::Append { append, request, began, unknown, mut reply } => match reply.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => {
-                    client.asked = Asked::Append { append, request, began, unknown, reply };
-                }
-                Err(oneshot::error::TryRecvError::Closed) => {
-                    self.failed(c, append, request, began, None, unknown)
-                }
-                Ok(Err(failure)) => self.failed(c, append, request, began, Some(failure), unknown),
-                Ok(Ok(seen)) => self.answered(append.key, Some(append.id), seen, began, now),
-            },
-            Asked::Read { key, began, mut reply } => match reply.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => client.asked = Asked::Read { key, began, reply },
-                Ok(Ok(seen)) => {
-                    if let Some(version) = seen.version {
-                        client.versions.insert(key.clone(), version);
-                    }
-                    self.answered(key, None, seen, began, now);
-                }
-                _ => {}
-            },
-            Asked::Again { append, request, began, unknown } => {
-                self.counts.retried += 1;
-                self.send(c, append, Some(request), began, unknown);
-            }
-        }
-    }
-
-    fn answered(&mut self, key: String, appended: Option<u64>, seen: Seen, began: u64, ended: u64) {
-        self.counts.answered += 1;
-        self.history.answered.push(Answered { key, appended, ids: seen.ids, began, ended });
-    }
-
-    /// An append was not answered with a list.
-    fn failed(
-        &mut self,
-        c: usize,
-        append: Append,
-        request: Option<RequestId>,
-        began: u64,
-        failure: Option<Failure<Refusal>>,
-        mut unknown: bool,
-    ) {
-        match &failure {
-            None | Some(Failure::Unknown) => {
-                self.counts.unknown += 1;
-                unknown = true;
-            }
-            Some(Failure::Corrupt(what)) => panic!("client {c}: {what}"),
-            // It may have been applied long ago: nobody knows any more.
-            Some(Failure::RequestExpired) => return,
-            Some(Failure::Panicked | Failure::Conflict | Failure::Invalid(_)) => {
-                panic!("client {c}: {append:?} under {request:?}: {failure:?}")
-            }
-            Some(Failure::Handler(Refusal::Torn)) => {
-                panic!("client {c}: the stores of {} disagree", append.key)
-            }
-            Some(_) => self.counts.refused += 1,
-        }
-        let decided = matches!(failure, Some(Failure::Handler(_)));
-        match request {
-            Some(request) if !decided => {
-                self.clients[c].asked = Asked::Again { append, request, began, unknown };
-            }
-            _ if !unknown => self.history.never.push((append.key, append.id)),
-            _ => {}
-        }
-    }
-
-    /// A node that may be master, or any.
-    fn somebody(&mut self) -> Option<Handle<Lists>> {
-        let serving: Vec<usize> = (0..NODES)
-            .filter(|n| self.nodes[*n].running.as_ref().is_some_and(|r| r.1.status().serving.is_some()))
-            .collect();
-        let n = if serving.is_empty() || self.random.once_in(5) {
-            self.random.index(NODES)
-        } else {
-            serving[self.random.index(serving.len())]
-        };
-        Some(self.nodes[n].running.as_ref()?.1.clone())
-    }
-
-    fn ask(&mut self, c: usize) {
-        let began = self.time.micros();
-        let key = format!("k{}", self.random.below(KEYS));
-        if self.random.once_in(2) {
-            let (send, reply) = oneshot::channel();
-            let Some(handle) = self.somebody() else { return };
-            if handle.query(key.clone(), None, send).is_ok() {
-                self.clients[c].asked = Asked::Read { key, began, reply };
-            }
-            return;
-        }
-        if self.random.once_in(6) && self.clients[c].watch.is_none() {
-            self.watch(c, key);
-            return;
-        }
-        self.next_id += 1;
-        let known = self.clients[c].versions.get(&key).copied();
-        let version = known.filter(|_| self.random.once_in(3));
-        let append = Append { key, id: self.next_id, version };
-        let request = self.random.once_in(2).then(|| {
-            let client = &mut self.clients[c];
-            client.requests += 1;
-            let issued = Some(self.nodes[0].clock.now());
-            RequestId { client: 1 + client.number as u128, sequence: client.requests, issued }
-        });
-        self.send(c, append, request, began, false);
-    }
-
-    fn send(&mut self, c: usize, append: Append, request: Option<RequestId>, began: u64, unknown: bool) {
-        let (send, reply) = oneshot::channel();
-        let Some(handle) = self.somebody() else { return };
-        let sent = handle.command(append.clone(), request, None, Some(send));
-        self.clients[c].asked = match (sent, request) {
-            (Ok(()), _) => Asked::Append { append, request, began, unknown, reply },
-            (Err(_), Some(request)) => Asked::Again { append, request, began, unknown },
-            (Err(_), None) => Asked::Nothing,
-        };
-    }
-
-    fn watch(&mut self, c: usize, key: String) {
-        let Some(handle) = self.somebody() else { return };
-        if let Ok(reply) = handle.begin_watch("lists", Bytes::from(key.clone())) {
-            let state = WatchState::Asked(reply);
-            self.clients[c].watch = Some(Watching { key, last: None, ids: Ids::default(), state });
-        }
-    }
-
-    fn watching(&mut self, c: usize) {
-        let client = &mut self.clients[c];
-        let Some(mut watching) = client.watch.take() else { return };
-        if let WatchState::Asked(reply) = &mut watching.state {
-            match reply.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => {}
-                Ok(Ok(watched)) => {
-                    watching.see(&watched.current);
-                    watching.state = WatchState::Watching(watched);
-                }
-                _ => return,
-            }
-        }
-        if let WatchState::Watching(watched) = &mut watching.state {
-            let mut updates = Vec::new();
-            let mut ended = false;
-            while let Poll::Ready(update) = watched.watch.poll_next(&mut Context::from_waker(Waker::noop())) {
-                match update {
-                    Ok(update) => updates.push(update),
-                    Err(_) => {
-                        ended = true;
-                        break;
-                    }
-                }
-            }
-            for update in updates {
-                self.counts.watched += 1;
-                watching.see(&update);
-            }
-            if ended {
-                return;
-            }
-        }
-        client.watch = Some(watching);
-    }
-
     /// Everything works again: what was asked is answered, and the history must be one that can have been.
     pub(crate) fn finish(mut self) -> Counts {
         self.log.deliver(Delivery::Automatic);
@@ -586,12 +361,12 @@ impl World {
             }
             self.time.advance_ms(3);
             (0..NODES).for_each(|n| self.poll(n));
-            let busy = self.clients.iter().any(|client| !matches!(client.asked, Asked::Nothing));
+            let busy = self.clients.iter().any(Client::waits);
             if !busy && self.serves(leader) && round > 100 {
                 break;
             }
             for c in 0..CLIENTS {
-                if !matches!(self.clients[c].asked, Asked::Nothing) {
+                if self.clients[c].waits() {
                     self.client(c);
                 }
             }
@@ -645,18 +420,5 @@ impl World {
         let equal: Vec<_> = dumps.iter().filter(|(next, _)| *next == newest).collect();
         assert!(equal.windows(2).all(|pair| pair[0].1 == pair[1].1), "state differs at offset {newest}");
         assert!(newest > Offset::ZERO || self.fencing == Fencing::Off);
-    }
-}
-
-impl Watching {
-    /// Versions rise, and what is seen grows.
-    fn see(&mut self, update: &Update) {
-        let Update::Value { value, version } = update else { panic!("nobody sends events") };
-        let ids = value.as_ref().map(|bytes| Ids::decode(bytes).unwrap()).unwrap_or_default();
-        if let Some(last) = self.last {
-            assert!(*version > last, "{}: version {version} after {last}", self.key);
-        }
-        assert!(ids.0.starts_with(&self.ids.0), "{}: {ids:?} after {:?}", self.key, self.ids);
-        (self.last, self.ids) = (Some(*version), ids);
     }
 }
