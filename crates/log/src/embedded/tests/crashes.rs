@@ -26,7 +26,7 @@ use crate::embedded::protection::{Protection, with_removed};
 use crate::embedded::queue::Gathered;
 use crate::embedded::recovery;
 use crate::embedded::shelf::{SEALED_MAX, Shelf};
-use crate::embedded::slot::SlotState;
+use crate::embedded::slot::{Slot, SlotState};
 use crate::embedded::tail::EmbeddedTail;
 use crate::embedded::writer::WriterState;
 use crate::{Cleanup, Error, ErrorKind, GroupRef, Outcome, Tail, Topic, TopicPartition, TopicSpec};
@@ -36,6 +36,9 @@ const PARTITIONS: u32 = 3;
 const SEGMENT: u32 = 6 << 10;
 const WINDOW_MS: u64 = 5_000;
 const RETENTION_MS: u64 = 20_000;
+/// How long the third topic keeps what it has.
+const KEEP_MS: u64 = 12_000;
+const SLOTS: u32 = 3 * PARTITIONS;
 
 /// What became of a group as far as its owner knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,19 +61,89 @@ struct Run {
     random: Random,
     disk: SimDisk,
     clock: Arc<ManualClock>,
-    /// By slot: the partitions of the compacted topic, then those of the one that keeps all.
+    /// By slot: the partitions of the compacted topic, those of the one that keeps all, and those of the one that keeps
+    /// the newest.
     models: BTreeMap<u32, Model>,
     value: u64,
     /// Groups of the last block, which a damaged tail may take along.
     last_block: Vec<(u32, Version)>,
+    counts: Counts,
 }
 
-fn topics() -> [(&'static str, Cleanup); 2] {
+/// How often what the runs are there for has happened.
+#[derive(Debug, Default)]
+struct Counts(BTreeMap<&'static str, u64>);
+
+impl Counts {
+    const ALL: [&'static str; 11] = [
+        "segments rolled",
+        "segments sorted",
+        "sorted files written anew",
+        "cleaning passes",
+        "beginnings given up",
+        "unknown outcomes",
+        "refusals by a full disk",
+        "failed steps of compaction",
+        "torn tails",
+        "leftovers removed",
+        "damage refused",
+    ];
+
+    fn add(&mut self, what: &'static str, count: usize) {
+        debug_assert!(Counts::ALL.contains(&what), "{what} is counted");
+        *self.0.entry(what).or_default() += count as u64;
+    }
+
+    fn merge(mut self, other: Counts) -> Counts {
+        other.0.into_iter().for_each(|(what, count)| *self.0.entry(what).or_default() += count);
+        self
+    }
+}
+
+/// What a step of the compactor changes, as far as it is counted.
+struct Sight {
+    sealed: usize,
+    sorted: Vec<u64>,
+    dirty: usize,
+    starts: u64,
+}
+
+impl Sight {
+    fn of(shelf: &Shelf) -> Sight {
+        let files = shelf.files();
+        Sight {
+            sealed: shelf.sealed(),
+            sorted: files.sorted.iter().map(|shelved| shelved.file.number).collect(),
+            dirty: files.sorted.iter().filter(|shelved| shelved.dirty).count(),
+            starts: shelf.slots().iter().map(|slot| slot.state().start.0).sum(),
+        }
+    }
+}
+
+/// A step of the compactor, counted.
+fn step(shelf: &Shelf, compactor: &mut Compactor, counts: &mut Counts) -> std::io::Result<bool> {
+    let before = Sight::of(shelf);
+    let stepped = compactor.step();
+    let after = Sight::of(shelf);
+    counts.add("segments sorted", before.sealed - after.sealed);
+    let gone = before.sorted.iter().filter(|number| !after.sorted.contains(number)).count();
+    counts.add("sorted files written anew", gone);
+    counts.add(
+        "cleaning passes",
+        usize::from(gone == 0 && before.sorted.len() > 1 && after.dirty < before.dirty),
+    );
+    counts.add("beginnings given up", usize::from(after.starts > before.starts));
+    counts.add("failed steps of compaction", usize::from(stepped.is_err()));
+    stepped
+}
+
+fn topics() -> [(&'static str, Cleanup); 3] {
     let compact = Cleanup::Compact {
         delete_retention: Duration::from_millis(RETENTION_MS),
         request_window: Duration::from_millis(WINDOW_MS),
     };
-    [("compacted", compact), ("kept", Cleanup::Delete { retention: None, retention_bytes: None })]
+    let keep = |retention| Cleanup::Delete { retention, retention_bytes: None };
+    [("compacted", compact), ("kept", keep(None)), ("retained", keep(Some(Duration::from_millis(KEEP_MS))))]
 }
 
 /// The log between two openings.
@@ -89,13 +162,14 @@ impl Run {
             random: Random(seed ^ 0x5eed),
             disk: SimDisk::new(seed),
             clock: Arc::new(ManualClock::at(EventTime(1_000_000))),
-            models: (0..2 * PARTITIONS).map(|slot| (slot, Model::default())).collect(),
+            models: (0..SLOTS).map(|slot| (slot, Model::default())).collect(),
             value: 0,
             last_block: Vec::new(),
+            counts: Counts::default(),
         }
     }
 
-    fn open(&self) -> Result<Opened, Error> {
+    fn open(&mut self) -> Result<Opened, Error> {
         let options = EmbeddedOptions {
             segment_bytes: SEGMENT,
             group_bytes_max: SEGMENT / 4,
@@ -104,7 +178,9 @@ impl Run {
             ..EmbeddedOptions::default()
         };
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
-        let (shelf, committer, _) = recovery::open(Arc::new(self.disk.clone()), clock, options)?;
+        let (shelf, committer, found) = recovery::open(Arc::new(self.disk.clone()), clock, options)?;
+        self.counts.add("torn tails", usize::from(found.torn.is_some()));
+        self.counts.add("leftovers removed", found.removed.len());
         let compactor = Compactor::new(Arc::clone(&shelf));
         for (i, (name, cleanup)) in topics().into_iter().enumerate() {
             create(&shelf, name, cleanup, i)?;
@@ -120,7 +196,7 @@ impl Run {
                 return;
             }
             match self.random.below(12) {
-                0 => drop(log.compactor.step()),
+                0 => drop(step(&log.shelf, &mut log.compactor, &mut self.counts)),
                 1 => log.committer.mark(),
                 2 => self.clock.advance_ms(self.random.below(3_000)),
                 3 if self.random.once_in(3) => self.disk.set_sync_failures(self.random.below(3) * 150),
@@ -138,7 +214,7 @@ impl Run {
         let mut gathered = Gathered::default();
         let mut sent = Vec::new();
         for _ in 0..=self.random.below(5) {
-            let slot = u32::try_from(self.random.below(u64::from(2 * PARTITIONS))).unwrap();
+            let slot = u32::try_from(self.random.below(u64::from(SLOTS))).unwrap();
             if let Some(group) = self.next_group(log, slot) {
                 let writer = Arc::clone(&log.writers[&slot]);
                 gathered.push(&writer, &group, SEGMENT as usize / 2).unwrap();
@@ -146,14 +222,16 @@ impl Run {
             }
         }
         let Opened { shelf, committer, compactor, .. } = log;
+        let (counts, before) = (&mut self.counts, shelf.extended());
         committer.commit(&mut gathered, &mut || {
             while shelf.sealed() >= SEALED_MAX {
-                if compactor.step().is_err() {
+                if step(shelf, compactor, counts).is_err() {
                     return false;
                 }
             }
             true
         });
+        self.counts.add("segments rolled", usize::from(log.shelf.extended() > before));
         self.last_block = sent.iter().map(|(slot, _, group)| (*slot, group.version)).collect();
         for (slot, writer, group) in sent {
             self.take_outcome(log, slot, &writer, group);
@@ -206,6 +284,8 @@ impl Run {
             Outcome::Unknown => Fate::Open,
             Outcome::Refused | Outcome::Fenced => Fate::Never,
         };
+        self.counts.add("unknown outcomes", usize::from(ack.outcome == Outcome::Unknown));
+        self.counts.add("refusals by a full disk", usize::from(ack.outcome == Outcome::Refused));
         if !matches!(fate, Fate::Acknowledged(_)) {
             // The owner takes over again, under a new epoch.
             log.writers.remove(&slot);
@@ -215,9 +295,9 @@ impl Run {
 
     /// Reads every partition and holds it against the model; `lenient` allows the last block to be gone.
     fn verify(&mut self, log: &Opened, lenient: bool) -> Result<(), Error> {
-        for slot in 0..2 * PARTITIONS {
+        for slot in 0..SLOTS {
             let found = read_all(log, slot)?;
-            let compacted = slot < PARTITIONS;
+            let (start, end) = bounds(&log.shelf.slot(slot).unwrap());
             let now = self.clock.now();
             let last_block = self.last_block.clone();
             let model = self.models.get_mut(&slot).unwrap();
@@ -229,7 +309,12 @@ impl Run {
                 }
             }
             model.settle(&found);
-            model.check(&found, compacted, now);
+            assert!(lenient || model.end() == end, "slot {slot} ends at {end}, not at {}", model.end());
+            match slot / PARTITIONS {
+                0 => model.check(&found, now),
+                1 => model.check_kept(&found, Offset::ZERO),
+                _ => model.check_retained(&found, start, now),
+            }
         }
         Ok(())
     }
@@ -269,24 +354,56 @@ impl Model {
         self.groups.retain(|(_, fate)| *fate != Fate::Never);
     }
 
-    fn check(&self, found: &[Found], compacted: bool, now: EventTime) {
+    /// Offset behind the newest group.
+    fn end(&self) -> Offset {
+        match self.groups.last() {
+            Some((group, Fate::Acknowledged(base))) => base.advance(group.records.len() as u64),
+            _ => Offset::ZERO,
+        }
+    }
+
+    /// What is there is what was written, and in order.
+    fn check_order(&self, found: &[Found]) {
         let mut end = Offset::ZERO;
         for group in found {
             assert!(group.base >= end, "offsets rise: {} after {end}", group.base);
             end = group.base.advance(u64::from(group.count));
             self.check_content(group);
         }
+    }
+
+    /// All groups from `start` on are there, whole.
+    fn check_kept(&self, found: &[Found], start: Offset) {
+        self.check_order(found);
+        for (group, fate) in &self.groups {
+            let Fate::Acknowledged(base) = *fate else { unreachable!("settled") };
+            if base < start {
+                continue;
+            }
+            let there = found.iter().find(|f| f.version == group.version);
+            let there = there.unwrap_or_else(|| panic!("acknowledged group {} is lost", group.version));
+            assert_eq!(there.base, base);
+            assert_eq!(there.records.len(), group.records.len(), "group {} is whole", group.version);
+        }
+    }
+
+    /// Only what is old enough is gone.
+    fn check_retained(&self, found: &[Found], start: Offset, now: EventTime) {
+        self.check_kept(found, start);
+        for (group, fate) in &self.groups {
+            let Fate::Acknowledged(base) = *fate else { unreachable!("settled") };
+            let old = group.time < now.minus_ms(KEEP_MS);
+            assert!(base >= start || old, "group {} is gone before its time", group.version);
+        }
+    }
+
+    fn check(&self, found: &[Found], now: EventTime) {
+        self.check_order(found);
         let newest = self.groups.last().map(|(group, _)| group.version);
         assert_eq!(found.last().map(|f| f.version), newest, "the newest group is there");
         for (at, (group, fate)) in self.groups.iter().enumerate() {
-            let Fate::Acknowledged(base) = *fate else { unreachable!("settled") };
+            let Fate::Acknowledged(_) = *fate else { unreachable!("settled") };
             let there = found.iter().find(|f| f.version == group.version);
-            if !compacted {
-                let there = there.unwrap_or_else(|| panic!("acknowledged group {} is lost", group.version));
-                assert_eq!(there.base, base);
-                assert_eq!(there.records.len(), group.records.len(), "group {} is whole", group.version);
-                continue;
-            }
             let remembered = now <= group.time.plus_ms(WINDOW_MS);
             if group.attributes.request.is_some() && remembered {
                 let there = there.unwrap_or_else(|| panic!("the request of {} is forgotten", group.version));
@@ -338,13 +455,18 @@ fn create(shelf: &Shelf, name: &str, cleanup: Cleanup, number: usize) -> Result<
     added.map_err(|error| Error::new(ErrorKind::Unavailable, error))
 }
 
+fn bounds(slot: &Slot) -> (Offset, Offset) {
+    let state = slot.state();
+    (state.start, state.end)
+}
+
 fn read_all(log: &Opened, number: u32) -> Result<Vec<Found>, Error> {
     let slot = log.shelf.slot(number).unwrap();
     let place = TopicPartition::new("any", PartitionId(number));
-    let end = slot.state().end;
-    let mut tail = EmbeddedTail::new(Arc::clone(&log.shelf), slot, Offset::ZERO);
+    let (start, end) = bounds(&slot);
+    let mut tail = EmbeddedTail::new(Arc::clone(&log.shelf), slot, start);
     let mut found = Vec::new();
-    let mut next = Offset::ZERO;
+    let mut next = start;
     while next < end {
         let Poll::Ready(batch) = tail.poll_batch(&mut Context::from_waker(Waker::noop())) else {
             panic!("{place}: the reader waits at {next}, before the end {end}");
@@ -358,7 +480,7 @@ fn read_all(log: &Opened, number: u32) -> Result<Vec<Found>, Error> {
 }
 
 /// Opens, works, crashes and verifies, some times over.
-fn run(seed: u64) {
+fn run(seed: u64) -> Counts {
     let mut run = Run::new(seed);
     for round in 0..4 {
         if round < 3 {
@@ -389,6 +511,7 @@ fn run(seed: u64) {
     if seed.is_multiple_of(4) {
         flip(&mut run);
     }
+    run.counts
 }
 
 /// One flipped bit anywhere is an error that names the file, or harmless; it never changes or takes what was acknowledged,
@@ -407,27 +530,45 @@ fn flip(run: &mut Run) {
     let seen = run.open().and_then(|log| run.verify(&log, true));
     if let Err(error) = seen {
         assert_eq!(error.kind(), ErrorKind::Corrupt, "a bit of {name} flipped at {at}: {error}");
+        run.counts.add("damage refused", 1);
     }
 }
 
-fn failing_seeds(seeds: std::ops::Range<u64>) -> Vec<(u64, String)> {
-    let failing = seeds.filter_map(|seed| {
-        let failure = catch_unwind(AssertUnwindSafe(|| run(seed))).err()?;
-        let text = failure.downcast_ref::<String>().cloned();
-        Some((seed, text.unwrap_or_else(|| "a panic without a text".into())))
-    });
-    failing.take(3).collect()
+/// The first seeds that fail, and what has happened until then.
+fn failing_seeds(seeds: std::ops::Range<u64>) -> (Vec<(u64, String)>, Counts) {
+    let (mut failing, mut counts) = (Vec::new(), Counts::default());
+    for seed in seeds {
+        match catch_unwind(AssertUnwindSafe(|| run(seed))) {
+            Ok(more) => counts = counts.merge(more),
+            Err(failure) => {
+                let text = failure.downcast_ref::<String>().cloned();
+                failing.push((seed, text.unwrap_or_else(|| "a panic without a text".into())));
+            }
+        }
+        if failing.len() == 3 {
+            break;
+        }
+    }
+    (failing, counts)
 }
 
 #[test]
 fn every_acknowledged_group_outlives_every_crash() {
     let workers = 2;
-    let failing: Vec<_> = std::thread::scope(|scope| {
+    let (failing, counts) = std::thread::scope(|scope| {
         let part = |i| scope.spawn(move || failing_seeds(i * SEEDS / workers..(i + 1) * SEEDS / workers));
         let handles: Vec<_> = (0..workers).map(part).collect();
-        handles.into_iter().flat_map(|handle| handle.join().unwrap()).collect()
+        let parts = handles.into_iter().map(|handle| handle.join().unwrap());
+        parts.fold((Vec::new(), Counts::default()), |(failing, counts), (more, others)| {
+            ([failing, more].concat(), counts.merge(others))
+        })
     });
     assert!(failing.is_empty(), "failing seeds: {failing:#?}");
+    println!("{counts:#?}");
+    for what in Counts::ALL {
+        let count = counts.0.get(what).copied().unwrap_or(0);
+        assert!(count >= SEEDS / 20, "{SEEDS} seeds have brought {count} {what}");
+    }
 }
 
 /// Without any one of its protections the log must fail this very test.
@@ -437,7 +578,7 @@ fn the_crashes_find_a_missing_protection() {
     std::panic::set_hook(Box::new(|_| {}));
     let found = [Protection::Checksum, Protection::Salt, Protection::TailRule, Protection::SyncBeforeAck]
         .map(|p| {
-            let failing = with_removed(Some(p), || failing_seeds(0..3_000));
+            let (failing, _) = with_removed(Some(p), || failing_seeds(0..3_000));
             (p, failing.first().map(|(seed, _)| *seed))
         });
     std::panic::set_hook(quiet);
@@ -447,6 +588,6 @@ fn the_crashes_find_a_missing_protection() {
 #[test]
 fn one_seed() {
     if let Some(seed) = std::env::var("AFFINITY_SEED").ok().and_then(|seed| seed.parse().ok()) {
-        run(seed);
+        println!("{:#?}", run(seed));
     }
 }
