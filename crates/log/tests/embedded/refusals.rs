@@ -16,7 +16,7 @@ use super::owner::{
 };
 
 /// The folder as a crash now would leave it. Nothing may be under way but a sorted file that comes to nothing.
-pub(crate) fn snapshot(folder: &Path) -> TempDir {
+fn snapshot(folder: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     for name in files(folder, "").into_iter().filter(|name| name != "lock") {
         let copied = fs::copy(folder.join(&name), copy.path().join(&name));

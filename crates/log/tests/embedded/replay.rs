@@ -92,27 +92,6 @@ async fn starting_a_node_reads_the_log_once_for_all_partitions() {
     assert!(read <= taken + u64::from(SEGMENT), "{read} bytes of {taken} are read");
 }
 
-#[tokio::test]
-async fn starting_a_node_after_a_crash_reads_the_journal_no_more_than_twice() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = open(folder.path());
-    let places = spread(&log).await;
-    log.compact().unwrap();
-    let mut owner = Owner::take_over(&log, &places[0], 2).await;
-    for n in 0..200 {
-        owner.put(&format!("late{n}"), vec![7; 1_000]).await;
-    }
-    let crashed = super::refusals::snapshot(folder.path());
-    let disk = OddDisk::new(crashed.path());
-    let log = open_on(Arc::new(disk.clone())).unwrap();
-    for place in &places {
-        read(&log, place).await;
-    }
-    let (read, taken) = (disk.take_read(), folder_bytes(crashed.path()));
-    // Once to recover it, once to sort it, once to replay what is not sorted yet.
-    assert!(read <= taken + 3 * u64::from(SEGMENT), "{read} bytes of {taken} are read");
-}
-
 async fn overwrite(log: &EmbeddedLog, place: &TopicPartition, epoch: u64) {
     let mut owner = Owner::take_over(log, place, epoch).await;
     for n in 0..1_500 {
