@@ -38,6 +38,8 @@ pub(super) struct Committer {
     block: Vec<u8>,
     order: Vec<usize>,
     outcomes: Vec<Outcome>,
+    /// Which of the outcomes a newer writer's group in the same block has brought about: they stand if the block does.
+    overtaken: Vec<usize>,
 }
 
 /// What a slot's state will be when the block is durable.
@@ -72,8 +74,8 @@ impl Committer {
     /// A committer that goes on in `active`, which is empty.
     pub(super) fn new(shelf: Arc<Shelf>, active: Arc<Segment>, next_block: u64) -> Committer {
         let position = active.index().end;
-        let (block, order, outcomes) = Default::default();
-        Committer { shelf, active, position, next_block, broken: false, block, order, outcomes }
+        let (block, order, outcomes, overtaken) = Default::default();
+        Committer { shelf, active, position, next_block, broken: false, block, order, outcomes, overtaken }
     }
 
     fn room(&self) -> usize {
@@ -130,6 +132,7 @@ impl Committer {
         self.block.clear();
         self.block.resize(BLOCK_HEAD, 0);
         self.outcomes.clear();
+        self.overtaken.clear();
         let mut aheads: Vec<Ahead> = Vec::new();
         for &i in order {
             let Pending { writer, start, length, .. } = &groups[i];
@@ -159,6 +162,9 @@ impl Committer {
             };
             if !matches!(outcome, Outcome::Appended { .. }) {
                 mark(writer, outcome);
+            }
+            if stale && !Ahead::of(&writer.slot).makes_stale(writer.preparation, frame.version().epoch) {
+                self.overtaken.push(self.outcomes.len());
             }
             self.outcomes.push(outcome);
         }
@@ -275,6 +281,9 @@ impl Committer {
         tracing::warn!(segment = self.active.number, ?outcome, %error, "the journal could not be written");
         let accepted = self.outcomes.iter_mut().filter(|o| matches!(o, Outcome::Appended { .. }));
         accepted.for_each(|o| *o = outcome);
+        for &at in &self.overtaken {
+            self.outcomes[at] = outcome;
+        }
     }
 
     /// Gives each group's outcome to its owner.

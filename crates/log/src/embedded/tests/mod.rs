@@ -1,6 +1,7 @@
 //! The embedded log on a disk that crashes, tears, lies and fills up.
 
 mod crashes;
+mod overtaken;
 mod sim_disk;
 
 /// A small deterministic generator (SplitMix64, Steele, Lea and Flood 2014): the seed is the whole story of a run.
