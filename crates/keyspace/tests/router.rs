@@ -1,4 +1,5 @@
 //! The router over whole owners, on a log and a coordinator in memory, in paused time.
+#![expect(clippy::unwrap_used, reason = "all of this crate is tests")]
 
 use std::sync::Arc;
 use std::time::Duration;
