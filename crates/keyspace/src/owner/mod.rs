@@ -43,6 +43,10 @@ use crate::{OwnerSettings, Partition, Reply};
 
 /// A protection of the owner, by name, so that its proof can take one away and must then fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "mutants"),
+    expect(unreachable_pub, dead_code, reason = "only with the feature can one be taken away")
+)]
 pub enum Protection {
     /// A gap between acknowledgements is read.
     Contiguity,
@@ -145,7 +149,7 @@ enum Held {
     Writer(Box<dyn Writer>),
 }
 
-/// Owns a partition. See the [module](self).
+/// Owns a partition: takes what has come, never waits, and is driven by [`poll`](Owner::poll) or [`run`](Owner::run).
 pub struct Owner<P: Partition> {
     partition: P,
     place: TopicPartition,
