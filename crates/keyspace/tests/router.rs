@@ -118,7 +118,16 @@ impl Timer for TestTime {
     }
 }
 
-/// A timer that is always late.
+/// A timer that wakes a second late.
+struct Late(TestTime);
+
+impl Timer for Late {
+    fn sleep_until(&self, at: Duration) -> Sleep {
+        self.0.sleep_until(at + Duration::from_secs(1))
+    }
+}
+
+/// A timer that never wakes.
 struct Never;
 
 impl Timer for Never {
@@ -292,15 +301,16 @@ async fn a_message_whose_deadline_has_passed_is_not_even_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_says_for_sure_that_a_late_command_was_not_run() {
+async fn an_owner_says_for_sure_that_a_late_message_was_not_run() {
     let mut keyspace = Keyspace::new(1).await;
     let router = keyspace.router_with(RouterSettings::default(), Arc::new(Never));
     let serve_late = async {
         advance(Duration::from_millis(11)).await;
         keyspace.serve();
     };
-    let (answer, ()) = tokio::join!(router.ask("a", add(1), ms(10)), serve_late);
-    assert_eq!(answer, Err(Failure::DeadlinePassed));
+    let (command, query, ()) =
+        tokio::join!(router.ask("a", add(1), ms(10)), router.query("a", Query::Total, ms(10)), serve_late);
+    assert_eq!((command, query), (Err(Failure::DeadlinePassed), Err(Failure::DeadlinePassed)));
     assert_eq!(count(&router, "a").await, 0);
 }
 
@@ -381,18 +391,22 @@ async fn a_retry_over_an_unknown_outcome_is_applied_once() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outcome_that_stays_unknown_is_never_reported_as_a_refusal() {
-    let mut keyspace = Keyspace::new(1).await;
-    keyspace.serve();
-    let router = keyspace.router();
-    assert_eq!(count(&router, "a").await, 0);
-    keyspace.log.deliver(Delivery::Manual);
-    let disturb = async {
-        keyspace.until(|status| status.pending == 1).await;
-        keyspace.order(Control::Demote);
-    };
-    // Every further try finds a standby: Unavailable.
-    let (answer, ()) = tokio::join!(router.ask_with_retry("a", add(1), ms(500)), disturb);
-    assert_eq!(answer, Err(Failure::Unknown));
+    // Every further try finds a standby, or that there is no time left for it.
+    for late in [false, true] {
+        let mut keyspace = Keyspace::new(1).await;
+        keyspace.serve();
+        let timer: Arc<dyn Timer> =
+            if late { Arc::new(Late(keyspace.time)) } else { Arc::new(keyspace.time) };
+        let router = keyspace.router_with(RouterSettings::default(), timer);
+        assert_eq!(count(&router, "a").await, 0);
+        keyspace.log.deliver(Delivery::Manual);
+        let disturb = async {
+            keyspace.until(|status| status.pending == 1).await;
+            keyspace.order(Control::Demote);
+        };
+        let (answer, ()) = tokio::join!(router.ask_with_retry("a", add(1), ms(500)), disturb);
+        assert_eq!(answer, Err(Failure::Unknown), "late: {late}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
