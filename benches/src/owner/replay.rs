@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use affinity_log::embedded::EmbeddedLog;
 use affinity_log::{Log, next_batch};
 use affinity_types::Offset;
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::{Serving, fill, key, runtime, serves};
-use crate::harness::{Bench, Failure, Run, Side, Stopwatch};
+use crate::harness::{Bench, Failure, Run, Side, Stopwatch, median};
 use crate::log::{KEY_BYTES, PARTITIONS, VALUE_BYTES, open, topic_of};
 
 /// A million records.
@@ -32,21 +34,27 @@ fn run(run: &mut Run<'_>) -> Result<(), Failure> {
     let dir = run.fresh_dir()?;
     let log = Arc::new(open(dir.path())?);
     runtime.block_on(fill(&log, PARTITIONS, RECORDS as u64, VALUE_BYTES))?;
+    let mut waits = Vec::new();
     run.pair("records/s", 0.75, |side, _| match side {
-        Side::Ours => ours(&runtime, &log),
+        Side::Ours => ours(&runtime, &log, &mut waits),
         Side::Bare => bare(&runtime, &log),
     })?;
+    run.figure("others-wait", "ms", median(waits));
     drop(log);
     let empty = run.fresh_dir()?;
     first_answer(run, &runtime, "empty", empty.path())?;
     first_answer(run, &runtime, "million", dir.path())
 }
 
-fn ours(runtime: &Runtime, log: &Arc<EmbeddedLog>) -> Result<f64, Failure> {
+fn ours(runtime: &Runtime, log: &Arc<EmbeddedLog>, waits: &mut Vec<f64>) -> Result<f64, Failure> {
     let log: Arc<dyn Log> = Arc::<EmbeddedLog>::clone(log);
+    let (stop, other) = oneshot::channel();
+    let other = runtime.spawn(longest_wait(other));
     let watch = Stopwatch::start();
     let serving = runtime.block_on(Serving::start(&log, PARTITIONS))?;
     let rate = watch.rate(RECORDS);
+    drop(stop);
+    waits.push(runtime.block_on(other)?.as_secs_f64() * 1e3);
     let last = key(RECORDS as u64 / u64::from(PARTITIONS) - 1);
     for handle in &serving.handles {
         let value = runtime.block_on(handle.read(last.clone()))?;
@@ -56,6 +64,18 @@ fn ours(runtime: &Runtime, log: &Arc<EmbeddedLog>) -> Result<f64, Failure> {
     }
     runtime.block_on(serving.end());
     Ok(rate)
+}
+
+/// How long a task that has something to do every few milliseconds waits for its turn at most.
+async fn longest_wait(mut stop: oneshot::Receiver<()>) -> Duration {
+    const REST: Duration = Duration::from_millis(2);
+    let mut longest = Duration::ZERO;
+    while stop.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
+        let watch = Stopwatch::start();
+        tokio::time::sleep(REST).await;
+        longest = longest.max(watch.elapsed().saturating_sub(REST));
+    }
+    longest
 }
 
 fn bare(runtime: &Runtime, log: &Arc<EmbeddedLog>) -> Result<f64, Failure> {
