@@ -10,6 +10,7 @@ use affinity_types::{EventTime, Version};
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::failure::{Failure, Reply};
 use crate::owner::InFlight;
 use crate::partition::Store;
 use crate::random::Random;
@@ -237,6 +238,15 @@ impl<'a> Master<'a> {
     pub(crate) fn finish(self) -> Done {
         let (saw_pending, fault) = (self.view.saw_pending(), self.view.take_fault());
         Done { changes: self.changes, events: self.events, saw_pending, fault }
+    }
+}
+
+/// What a handler's run counts for: nothing where something could not be read, or where it panicked.
+pub(crate) fn judge<A, E>(result: std::thread::Result<Result<A, E>>, fault: Option<String>) -> Reply<A, E> {
+    match (fault, result) {
+        (Some(fault), _) => Err(Failure::Corrupt(fault)),
+        (None, Err(_)) => Err(Failure::Panicked),
+        (None, Ok(result)) => result.map_err(Failure::Handler),
     }
 }
 

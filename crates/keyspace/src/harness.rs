@@ -8,7 +8,7 @@ use affinity_types::codec::{Decode, Encode};
 use affinity_types::{Epoch, EventTime, Sequence, TopicId, Version};
 use bytes::Bytes;
 
-use crate::context::Done;
+use crate::context::{Done, judge};
 use crate::random::Random;
 use crate::{Failure, Master, Partition, Reply, Store, View};
 
@@ -242,13 +242,4 @@ impl<P: Partition> Harness<P> {
 /// The name of a store that a context gave this number.
 fn name<P: Partition>(store: StoreId) -> &'static str {
     P::STORES[usize::from(store.0)]
-}
-
-/// What a handler's run counts for.
-fn judge<A, E>(result: std::thread::Result<Result<A, E>>, fault: Option<String>) -> Reply<A, E> {
-    match (fault, result) {
-        (Some(fault), _) => Err(Failure::Corrupt(fault)),
-        (None, Err(_)) => Err(Failure::Panicked),
-        (None, Ok(result)) => result.map_err(Failure::Handler),
-    }
 }

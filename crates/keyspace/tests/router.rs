@@ -569,3 +569,23 @@ async fn a_further_stores_key_is_watched_where_the_message_lives() {
     let nowhere = router.watch_in(PartitionId(4), &TOTALS, "", None).await;
     assert!(matches!(nowhere, Err(Failure::Invalid(_))));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_is_not_due_before_now_while_a_group_is_long_in_flight() {
+    let mut keyspace = Keyspace::new(1).await;
+    let mut owner = keyspace.idle.pop().unwrap();
+    let poll = |owner: &mut Owner<Counter>| {
+        let _ = owner.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    };
+    keyspace.order(Control::Promote);
+    (0..10).for_each(|_| poll(&mut owner));
+    assert!(keyspace.handles[0].status().serving.is_some());
+    keyspace.log.deliver(Delivery::Manual);
+    keyspace.router().tell("a", add(1)).unwrap();
+    poll(&mut owner);
+    assert_eq!(keyspace.handles[0].status().pending, 1);
+    advance(Duration::from_millis(5001)).await;
+    poll(&mut owner);
+    let (now, due) = (keyspace.time.elapsed(), owner.wake_at());
+    assert!(due.is_none_or(|at| at > now), "due at {due:?}, and it is {now:?}");
+}

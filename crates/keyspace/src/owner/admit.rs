@@ -10,7 +10,7 @@ use affinity_types::{Attributes, Epoch, Group, Request, RequestId, Version};
 
 use super::reads::HeldAnswer;
 use super::{Held, InFlight, Owner, Protection};
-use crate::context::{Done, Master, View};
+use crate::context::{Done, Master, View, judge};
 use crate::message::{Message, ReplyTo, Subscription, Watched};
 use crate::phase::{Event, Phase};
 use crate::{Failure, Partition};
@@ -64,7 +64,7 @@ impl<P: Partition> Owner<P> {
     fn handle(&mut self, epoch: Epoch, message: Message<P>) {
         match message {
             Message::Command { command, request, deadline, reply } => {
-                if deadline.is_some_and(|deadline| deadline < self.now()) {
+                if deadline.is_some_and(|deadline| deadline <= self.now()) {
                     return send(reply, Err(Failure::DeadlinePassed));
                 }
                 let (reply, hash) = match request {
@@ -80,7 +80,7 @@ impl<P: Partition> Owner<P> {
                 self.run_command(epoch, Asked { command, request, deadline, reply, hash });
             }
             Message::Query { query, deadline, reply } => {
-                if deadline.is_some_and(|deadline| deadline < self.now()) {
+                if deadline.is_some_and(|deadline| deadline <= self.now()) {
                     return drop(reply.send(Err(Failure::DeadlinePassed)));
                 }
                 self.run_query(&query, reply);
@@ -264,14 +264,6 @@ impl<P: Partition> Asked<P> {
     fn into_message(self) -> Message<P> {
         let Asked { command, request, deadline, reply, .. } = self;
         Message::Command { command, request, deadline, reply }
-    }
-}
-
-fn judge<A, E>(result: std::thread::Result<Result<A, E>>, fault: Option<String>) -> Result<A, Failure<E>> {
-    match (fault, result) {
-        (Some(fault), _) => Err(Failure::Corrupt(fault)),
-        (None, Err(_)) => Err(Failure::Panicked),
-        (None, Ok(result)) => result.map_err(Failure::Handler),
     }
 }
 

@@ -27,10 +27,11 @@ impl<P: Partition> Owner<P> {
             || self.tail.is_some()
             || self.call.is_some()
             || !wanted
-            || self.retry_at.is_some()
+            || self.tail_at.is_some_and(|at| at > self.now())
         {
             return false;
         }
+        self.tail_at = None;
         let (log, place, next) = (std::sync::Arc::clone(&self.log), self.place.clone(), self.state.next());
         self.call = Some(Call::Tail(Box::pin(async move { log.tail(&place, next).await })));
         true
@@ -48,7 +49,7 @@ impl<P: Partition> Owner<P> {
             tracing::warn!(partition = %self.name, %error, "the log cannot be read now");
             self.tail = None;
             let wait = std::time::Duration::from_millis(self.settings.retry_ms);
-            self.retry_at.get_or_insert(self.clock.elapsed() + wait);
+            self.tail_at = Some(self.clock.elapsed() + wait);
         } else {
             self.break_down(error);
         }

@@ -171,6 +171,8 @@ pub struct Owner<P: Partition> {
     call: Option<Call>,
     /// When to tell the phase to try again.
     retry_at: Option<Duration>,
+    /// When to try to read the log again.
+    tail_at: Option<Duration>,
     /// Reads the log, while not serving or while there is a gap to read.
     tail: Option<Box<dyn Tail>>,
     /// Where the tail has to come before acknowledgements go on.
@@ -252,6 +254,7 @@ impl<P: Partition> Owner<P> {
             held: Held::Nothing,
             call: None,
             retry_at: None,
+            tail_at: None,
             tail: None,
             gap: None,
             barrier: None,
@@ -311,8 +314,8 @@ impl<P: Partition> Owner<P> {
     pub fn wake_at(&self) -> Option<Duration> {
         let gate = self.gate.filter(|_| !self.gated.is_empty() || !self.reads.is_empty());
         let idle =
-            self.idles().then(|| self.last_sent_at + Duration::from_millis(self.settings.idle_noop_ms));
-        [self.retry_at, gate, idle].into_iter().flatten().min()
+            self.is_idle().then(|| self.last_sent_at + Duration::from_millis(self.settings.idle_noop_ms));
+        [self.retry_at, self.tail_at, gate, idle].into_iter().flatten().min()
     }
 
     /// Drives the owner until every handle is gone. `sleep_until` waits for a moment of the clock's elapsed time.

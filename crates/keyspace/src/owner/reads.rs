@@ -116,6 +116,11 @@ impl<P: Partition> Owner<P> {
         unknown && matches!(self.phase, Phase::Serving(_))
     }
 
+    /// Whether nothing is under way that would show others' appends.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idles() && self.pending.is_empty() && self.gap.is_none() && !self.refusing
+    }
+
     /// Appends what nobody asked for: repairs, and no-ops for reads and against silence.
     pub(super) fn keep_up(&mut self) -> bool {
         let Some(_) = self.epoch() else { return false };
@@ -132,8 +137,7 @@ impl<P: Partition> Owner<P> {
             && self.read_since
             && self.pending.is_empty()
             && self.lease_left() < lease / 2;
-        let idle = self.idles()
-            && self.pending.is_empty()
+        let idle = self.is_idle()
             && self.now() >= self.last_sent_at + Duration::from_millis(self.settings.idle_noop_ms);
         if !(unproven || renew || idle) {
             return false;

@@ -25,6 +25,9 @@ impl<P: Partition> Owner<P> {
         if after.name() != name {
             tracing::info!(partition = %self.name, from = name, to = after.name(), cause, "phase");
         }
+        if after.name() != name {
+            self.retry_at = None;
+        }
         self.phase = after;
         for action in actions {
             self.act(action);
