@@ -64,7 +64,7 @@ pub enum Protection {
     RequestWindow,
     /// A write is answered only after its acknowledgement.
     ReplyAfterAck,
-    /// Replaying to one's barrier comes before serving.
+    /// Reading the log to its end, and to one's barrier, comes before serving.
     TakeOverOrder,
 }
 

@@ -219,6 +219,9 @@ impl<P: Partition> Owner<P> {
     pub(super) fn tell_applied(&mut self) {
         let (next, epoch) = (self.state.next(), self.state.epoch());
         let event = match self.phase {
+            Phase::CatchingUp(..) if self.removed(Protection::TakeOverOrder) => {
+                Event::Applied { next: affinity_types::Offset(u64::MAX), epoch }
+            }
             Phase::CatchingUp(..) => Event::Applied { next, epoch },
             Phase::Replaying(mine, _) if self.removed(Protection::TakeOverOrder) => {
                 Event::Applied { next: affinity_types::Offset(u64::MAX), epoch: mine }
