@@ -2,11 +2,12 @@
 //!
 //! A reader holds the files as they were when it first looked, until it has read them all: what compaction does meanwhile
 //! it does behind the reader's back, and nothing that the reader still has to see, a deletion above all, is taken from
-//! it. It reads in the caller's turn, [`read_bytes`](super::EmbeddedOptions::read_bytes) at most at once.
+//! it. While it waits at the end it has read them all and holds none, so that a partition at rest pins nothing. It reads
+//! in the caller's turn, [`read_bytes`](super::EmbeddedOptions::read_bytes) at most at once.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use affinity_types::Offset;
@@ -28,11 +29,19 @@ pub(super) struct EmbeddedTail {
     slot: Arc<Slot>,
     reader: u64,
     next: Offset,
-    files: Arc<FileSet>,
+    files: Files,
     /// The first sorted file that may hold something wanted.
     at: usize,
     /// The last batch's buffer, taken back when the batch is gone.
     buffer: Bytes,
+}
+
+/// The files of a reader.
+enum Files {
+    /// It has yet to read them to the end.
+    Held(Arc<FileSet>),
+    /// It has read all there was in them.
+    Read(Weak<FileSet>),
 }
 
 /// About the length of a small group, to begin with.
@@ -41,13 +50,40 @@ const GROUP_BYTES: usize = 256;
 impl EmbeddedTail {
     pub(super) fn new(shelf: Arc<Shelf>, slot: Arc<Slot>, next: Offset) -> EmbeddedTail {
         let reader = READERS.fetch_add(1, Ordering::Relaxed);
-        let files = shelf.files();
+        let files = Files::Held(shelf.files());
         EmbeddedTail { shelf, slot, reader, next, files, at: 0, buffer: Bytes::new() }
     }
 
-    /// The next groups in the files held; `None` if there are none left.
-    fn read(&mut self, end: Offset) -> Result<Option<Batch>, Error> {
-        let files = Arc::clone(&self.files);
+    /// The files to read in: those held, or the newest.
+    fn hold(&mut self) -> Arc<FileSet> {
+        match &self.files {
+            Files::Held(files) => Arc::clone(files),
+            Files::Read(_) => self.hold_newest(),
+        }
+    }
+
+    fn hold_newest(&mut self) -> Arc<FileSet> {
+        let newest = self.shelf.files();
+        let known = match &self.files {
+            Files::Held(files) => Arc::as_ptr(files),
+            Files::Read(files) => files.as_ptr(),
+        };
+        if known != Arc::as_ptr(&newest) {
+            self.at = 0;
+        }
+        self.files = Files::Held(Arc::clone(&newest));
+        newest
+    }
+
+    /// All there is was read.
+    fn release(&mut self) {
+        if let Files::Held(files) = &self.files {
+            self.files = Files::Read(Arc::downgrade(files));
+        }
+    }
+
+    /// The next groups in `files`; `None` if there are none left.
+    fn read(&mut self, files: &FileSet, end: Offset) -> Result<Option<Batch>, Error> {
         let (slot, next) = (self.slot.number, self.next);
         while let Some(shelved) = files.sorted.get(self.at) {
             if shelved.file.run(slot).is_some_and(|run| run.next > next) {
@@ -180,20 +216,21 @@ impl Tail for EmbeddedTail {
             }
             if self.next >= end {
                 state.wait(self.reader, cx.waker());
+                drop(state);
+                self.release();
                 return Poll::Pending;
             }
             drop(state);
-            match self.read(end) {
+            let files = self.hold();
+            match self.read(&files, end) {
                 Ok(Some(batch)) => return Poll::Ready(Ok(batch)),
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok(None) => {}
             }
-            let files = self.shelf.files();
-            if Arc::ptr_eq(&files, &self.files) {
+            if Arc::ptr_eq(&files, &self.hold_newest()) {
                 let message = format!("{}: offset {} is in no file", self.slot.place, self.next);
                 return Poll::Ready(Err(Error::new(ErrorKind::Corrupt, message)));
             }
-            (self.files, self.at) = (files, 0);
         }
     }
 }

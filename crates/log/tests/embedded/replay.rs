@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use affinity_log::embedded::EmbeddedLog;
 use affinity_log::{Log, TopicPartition};
@@ -145,4 +146,41 @@ async fn a_reader_that_stands_still_in_the_journal_sees_no_recycled_segment() {
     found.extend(read_to(&mut *tail, end).await.unwrap());
     assert!(found.is_sorted_by(|a, b| a.offset < b.offset));
     assert_eq!(newest(&found), newest(&read(&log, &place).await));
+}
+
+/// Files of the folder that are open although they have no name any more.
+fn nameless(folder: &Path) -> Vec<String> {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    let open = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    let names = open.map(|target| target.to_string_lossy().into_owned());
+    names
+        .filter(|name| name.starts_with(&*folder.to_string_lossy()) && name.ends_with(" (deleted)"))
+        .collect()
+}
+
+#[tokio::test]
+async fn readers_that_wait_at_the_end_keep_no_files_that_compaction_has_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path());
+    let places = create(&log, 2, compacted()).await;
+    let mut idle = Owner::take_over(&log, &places[1], 1).await;
+    let mut tails = Vec::new();
+    for epoch in 1..=3 {
+        overwrite(&log, &places[0], epoch).await;
+        idle.put("k", "v").await;
+        let mut tail = log.tail(&places[1], Offset::ZERO).await.unwrap();
+        let end = log.bounds(&places[1]).await.unwrap().end;
+        read_to(&mut *tail, end).await.unwrap();
+        assert!(tail.poll_batch(&mut Context::from_waker(Waker::noop())).is_pending(), "it waits");
+        tails.push((tail, end));
+    }
+    overwrite(&log, &places[0], 4).await;
+    assert_eq!(nameless(folder.path()), Vec::<String>::new());
+    // They go on where they were.
+    idle.put("k", "last").await;
+    for (mut tail, end) in tails {
+        let found = read_to(&mut *tail, log.bounds(&places[1]).await.unwrap().end).await.unwrap();
+        assert!(found.first().unwrap().offset >= end.0);
+        assert_eq!(newest(&found)["k"], Some(b"last".to_vec()));
+    }
 }
