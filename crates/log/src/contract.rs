@@ -66,7 +66,7 @@ pub trait Log: Send + Sync + 'static {
     /// The offset of the first group whose time is `time` or later, if there is one.
     ///
     /// # Errors
-    /// `NotFound`, `Unavailable`.
+    /// `NotFound`, `Unavailable`, `Corrupt` with the place of the damage.
     fn offset_at<'a>(
         &'a self,
         place: &'a TopicPartition,

@@ -23,7 +23,7 @@ use super::retention::first_kept;
 use super::shelf::{Shelf, Shelved};
 use super::slot::Slot;
 use super::sorted::{Run, SortedFile, SortedWriter};
-use super::sorting::{frames, groups, put, read_run, sort_slot};
+use super::sorting::{frames, groups, put, read_run, read_segment, sort_slot};
 use super::survivors::{Deletions, Policy, Verdict};
 use crate::Cleanup;
 
@@ -122,7 +122,7 @@ impl Compactor {
         let segment = Arc::clone(&self.shelf.files().segments[0]);
         let index = segment.index().clone();
         let mut bytes = vec![0; index.end as usize];
-        segment.file.read_at(&mut bytes, 0)?;
+        read_segment(&segment, &mut bytes, 0)?;
         let mut writer =
             SortedWriter::create(&*self.shelf.disk, self.shelf.journal, self.shelf.sorted_number())?;
         let now = self.shelf.clock.now();
@@ -130,7 +130,7 @@ impl Compactor {
             let Some(slot) = self.shelf.slot(*number) else { continue };
             let frames = extents.iter().flat_map(|e| {
                 let range = &bytes[e.position as usize..(e.position + e.length) as usize];
-                frames(range, segment.salt, u64::from(e.position))
+                frames(&segment, range, e.position.into())
             });
             sort_slot(&slot, now, frames, &mut writer)?;
         }

@@ -7,8 +7,8 @@ use affinity_types::{EventTime, Offset};
 use super::frame::Frame;
 use super::shelf::{FileSet, Shelf};
 use super::slot::Slot;
-use super::sorting::{frames, groups, read_blocks};
-use crate::{Error, ErrorKind};
+use super::sorting::{frames, groups, kind, read_blocks, read_segment};
+use crate::Error;
 
 /// The base of the first group of `slot` whose time is `time` or later: the sparse index names the stretches in which one
 /// may lie, reading them the group.
@@ -16,7 +16,7 @@ pub(super) fn first_at(shelf: &Shelf, slot: &Slot, time: EventTime) -> Result<Op
     let found = find(&shelf.files(), slot, time);
     found.map_err(|error| {
         let message = format!("{}: a place in time cannot be looked up: {error}", slot.place);
-        Error::new(ErrorKind::Unavailable, message).caused_by(error)
+        Error::new(kind(&error), message).caused_by(error)
     })
 }
 
@@ -36,8 +36,8 @@ fn find(files: &FileSet, slot: &Slot, time: EventTime) -> io::Result<Option<Offs
         let extents = segment.index().slots.get(&slot.number).cloned().unwrap_or_default();
         for extent in extents.iter().filter(|extent| extent.latest >= time) {
             let mut bytes = vec![0; extent.length as usize];
-            segment.file.read_at(&mut bytes, u64::from(extent.position))?;
-            for frame in frames(&bytes, segment.salt, u64::from(extent.position)) {
+            read_segment(segment, &mut bytes, extent.position.into())?;
+            for frame in frames(segment, &bytes, extent.position.into()) {
                 let frame = frame?;
                 if wanted(&frame) {
                     return Ok(Some(frame.base()));

@@ -5,17 +5,46 @@ use std::io;
 use affinity_types::EventTime;
 use hashbrown::HashMap;
 
-use super::frame::{self, Frame, KeepAttributes, Salt};
+use super::frame::{self, Frame, KeepAttributes};
+use super::head::FileKind;
+use super::segment::Segment;
 use super::slot::Slot;
 use super::sorted::{Block, Kept, Run, SortedFile, SortedWriter};
 use super::survivors::{Deletions, Policy, Verdict};
-use crate::Cleanup;
+use crate::{Cleanup, ErrorKind};
 
-/// The groups in `bytes`, which lie at `position` of their file.
+/// What a reader can do about an error of the functions here.
+pub(super) fn kind(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        io::ErrorKind::InvalidData => ErrorKind::Corrupt,
+        _ => ErrorKind::Unavailable,
+    }
+}
+
+/// What the operating system says, with the name of the file.
+fn unreadable(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name} cannot be read: {error}"))
+}
+
+/// Reads a part of a segment, from `position` on, into `into`.
 ///
 /// # Errors
-/// `InvalidData` at a group that is not what was written, and nothing after it.
-pub(super) fn frames(bytes: &[u8], salt: Salt, position: u64) -> impl Iterator<Item = io::Result<Frame<'_>>> {
+/// What the operating system says, with the file.
+pub(super) fn read_segment(segment: &Segment, into: &mut [u8], position: u64) -> io::Result<()> {
+    let name = || FileKind::Journal.name(segment.number);
+    segment.file.read_at(into, position).map_err(|error| unreadable(&name(), &error))
+}
+
+/// The groups in `bytes`, which lie at `position` of a segment.
+///
+/// # Errors
+/// `InvalidData` with the file and the place at a group that is not what was written, and nothing after it.
+pub(super) fn frames<'a>(
+    segment: &Segment,
+    bytes: &'a [u8],
+    position: u64,
+) -> impl Iterator<Item = io::Result<Frame<'a>>> {
+    let (number, salt) = (segment.number, segment.salt);
     let mut rest = bytes;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -30,7 +59,8 @@ pub(super) fn frames(bytes: &[u8], salt: Salt, position: u64) -> impl Iterator<I
             }
             None => {
                 rest = &[];
-                let message = format!("a group at byte {at} is not what was written");
+                let name = FileKind::Journal.name(number);
+                let message = format!("{name}: a group at byte {at} is not what was written");
                 Some(Err(io::Error::new(io::ErrorKind::InvalidData, message)))
             }
         }
@@ -50,16 +80,17 @@ pub(super) fn groups(bytes: &[u8]) -> impl Iterator<Item = Frame<'_>> {
 /// Reads blocks of a run, which lie one behind the other, into `into`.
 ///
 /// # Errors
-/// `InvalidData` with the place if one is not what was written, and what the operating system says.
+/// `InvalidData` with the file and the place if one is not what was written, and what the operating system says.
 pub(super) fn read_blocks(file: &SortedFile, blocks: &[Block], into: &mut [u8]) -> io::Result<()> {
     let Some(first) = blocks.first() else { return Ok(()) };
-    file.file.read_at(into, u64::from(first.position))?;
+    let name = || FileKind::Sorted.name(file.number);
+    file.file.read_at(into, u64::from(first.position)).map_err(|error| unreadable(&name(), &error))?;
     let mut rest = &*into;
     for block in blocks {
         let (bytes, after) = rest.split_at(block.length as usize);
         if !block.holds(bytes, file.salt) {
-            let message =
-                format!("{} bytes at byte {} are not what was written", block.length, block.position);
+            let (length, position) = (block.length, block.position);
+            let message = format!("{}: {length} bytes at byte {position} are not what was written", name());
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         rest = after;

@@ -18,7 +18,7 @@ use super::segment::Segment;
 use super::shelf::{FileSet, Shelf};
 use super::slot::Slot;
 use super::sorted::{Block, SortedFile};
-use super::sorting::{frames, groups, read_blocks};
+use super::sorting::{self, frames, groups, read_blocks};
 use crate::{Batch, BatchBuilder, Error, ErrorKind, Tail};
 
 /// Names readers apart.
@@ -107,7 +107,7 @@ impl EmbeddedTail {
         while first < run.blocks.len() {
             let blocks = self.at_once(&run.blocks[first..]);
             let mut buffer = self.buffer(blocks.iter().map(|block| block.length as usize).sum());
-            read_blocks(file, blocks, &mut buffer).map_err(|error| unreadable(&name(), &error))?;
+            read_blocks(file, blocks, &mut buffer).map_err(|error| unreadable(&error))?;
             let bytes = buffer.freeze();
             let mut builder = BatchBuilder::with_capacity(bytes.len() / GROUP_BYTES);
             let mut next = self.next;
@@ -154,10 +154,10 @@ impl EmbeddedTail {
         let mut at = 0;
         for extent in &extents {
             let bytes = &mut buffer[at..at + extent.length as usize];
-            let read = segment.file.read_at(bytes, u64::from(extent.position));
-            read.map_err(|error| unreadable(&name(), &error))?;
-            for frame in frames(bytes, segment.salt, u64::from(extent.position)) {
-                let frame = frame.map_err(|error| unreadable(&name(), &error))?;
+            let read = sorting::read_segment(segment, bytes, extent.position.into());
+            read.map_err(|error| unreadable(&error))?;
+            for frame in frames(segment, bytes, extent.position.into()) {
+                let frame = frame.map_err(|error| unreadable(&error))?;
                 if frame.next() > self.next {
                     let decoded = frame.decode(place(at), &mut builder);
                     decoded.ok_or_else(|| malformed(&name(), extent.position))?;
@@ -192,12 +192,8 @@ fn malformed(name: &str, position: u32) -> Error {
     Error::new(ErrorKind::Corrupt, format!("{name}: the group at byte {position} is malformed"))
 }
 
-fn unreadable(name: &str, error: &io::Error) -> Error {
-    let kind = match error.kind() {
-        io::ErrorKind::InvalidData => ErrorKind::Corrupt,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, format!("{name} cannot be read: {error}"))
+fn unreadable(error: &io::Error) -> Error {
+    Error::new(sorting::kind(error), error)
 }
 
 impl Tail for EmbeddedTail {

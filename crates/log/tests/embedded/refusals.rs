@@ -1,12 +1,13 @@
 //! What opening refuses, and what the operator is told.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use affinity_log::embedded::{EmbeddedLog, EmbeddedOptions};
 use affinity_log::{Error, ErrorKind, Log, TopicPartition, TopicSpec};
-use affinity_types::{PartitionId, SystemClock};
+use affinity_types::{EventTime, PartitionId, SystemClock};
 use tempfile::TempDir;
 
 use super::full_disk::filled;
@@ -26,6 +27,8 @@ fn snapshot(folder: &Path) -> TempDir {
 }
 
 const LAST: &str = "the last value of all";
+/// Time of what is in the journal only.
+const LATE: EventTime = EventTime(2);
 
 /// A folder after a crash: sorted files, and a journal whose last segment has no end.
 async fn crashed() -> TempDir {
@@ -43,6 +46,7 @@ async fn crashed() -> TempDir {
         owner.settle().await;
     }
     log.compact().unwrap();
+    owners.iter_mut().for_each(|owner| owner.time = LATE);
     for n in 0..30 {
         owners[n % 4].put(&format!("late{n}"), vec![7; 900]).await;
     }
@@ -62,6 +66,14 @@ fn edit(folder: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
 
 fn flip(folder: &Path, name: &str, at: usize) {
     edit(folder, name, |bytes| bytes[at] ^= 4);
+}
+
+/// The same in a file that a log has open.
+fn flip_open(folder: &Path, name: &str, at: u64) {
+    let file = fs::File::options().read(true).write(true).open(folder.join(name)).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], at).unwrap();
 }
 
 /// The folder is refused with a text that has all these words.
@@ -125,6 +137,33 @@ async fn a_reader_says_again_and_again_where_the_damage_is() {
         let error = affinity_log::next_batch(&mut *tail).await.map(drop).unwrap_err();
         assert_says(error, ErrorKind::Corrupt, &[&name, "byte 64 "]);
     }
+}
+
+#[tokio::test]
+async fn a_place_in_time_behind_damage_is_refused_with_file_and_byte() {
+    let folder = crashed().await;
+    for (kind, time) in [("sorted-", EventTime(1)), ("journal-", LATE)] {
+        let copy = snapshot(folder.path());
+        let log = open(copy.path());
+        let name = first(copy.path(), kind);
+        flip_open(copy.path(), &name, 1_000);
+        let mut damage = None;
+        for partition in 0..4 {
+            let place = TopicPartition::new("t", PartitionId(partition));
+            damage = damage.or(log.offset_at(&place, time).await.err());
+        }
+        assert_says(damage.expect("it is met"), ErrorKind::Corrupt, &[&name, "byte "]);
+    }
+}
+
+#[tokio::test]
+async fn compaction_that_meets_damage_says_where_it_is() {
+    let folder = crashed().await;
+    let log = open(folder.path());
+    let name = files(folder.path(), "journal-").remove(0);
+    flip_open(folder.path(), &name, 1_000);
+    let error = log.compact().unwrap_err();
+    assert_says(error, ErrorKind::Unavailable, &["compaction has failed", &name, "byte "]);
 }
 
 #[tokio::test]
