@@ -95,11 +95,14 @@ pub(super) async fn deleting_a_topic_ends_its_writers_and_readers(subject: &dyn 
         assert_eq!(next_ack(&mut *owner.writer).await.outcome, Outcome::Fenced);
     }
     assert!(owner.is_lost(subject.now()));
-    if let Ok(writer) = prepared.open(affinity_types::Epoch(2)).await {
-        let mut late = Owner::new(writer);
-        let barrier = late.barrier(subject.now());
-        if late.writer.append(&barrier).is_ok() {
-            assert_eq!(next_ack(&mut *late.writer).await.outcome, Outcome::Fenced);
+    match prepared.open(affinity_types::Epoch(2)).await {
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Fenced),
+        Ok(writer) => {
+            let mut late = Owner::new(writer);
+            let barrier = late.barrier(subject.now());
+            if late.writer.append(&barrier).is_ok() {
+                assert_eq!(next_ack(&mut *late.writer).await.outcome, Outcome::Fenced);
+            }
         }
     }
 }

@@ -87,10 +87,8 @@ impl Prepared for EmbeddedPrepared {
             let EmbeddedPrepared { slot, queue, limits, preparation } = *self;
             let highest = slot.state().epoch;
             if slot.gone() {
-                return Err(Error::new(
-                    ErrorKind::NotFound,
-                    format!("topic {} was deleted", slot.place.topic),
-                ));
+                let message = format!("topic {} was deleted", slot.place.topic);
+                return Err(Error::new(ErrorKind::Fenced, message));
             }
             if epoch <= highest || slot.newest() > preparation {
                 let message =
