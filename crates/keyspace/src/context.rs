@@ -24,15 +24,17 @@ pub struct View<'a> {
     saw_pending: Cell<bool>,
     /// What could not be read: the handler's result does not count then.
     fault: RefCell<Option<String>>,
+    /// Room for the bytes of a key.
+    scratch: RefCell<Vec<u8>>,
 }
 
 /// Pending changes, whatever their owner keeps with them.
 pub(crate) trait Overlay {
-    fn pending(&self, store: StoreId, key: &Bytes) -> Option<(Option<Bytes>, Version, Option<EventTime>)>;
+    fn pending(&self, store: StoreId, key: &[u8]) -> Option<(Option<Bytes>, Version, Option<EventTime>)>;
 }
 
 impl<T> Overlay for Pending<T> {
-    fn pending(&self, store: StoreId, key: &Bytes) -> Option<(Option<Bytes>, Version, Option<EventTime>)> {
+    fn pending(&self, store: StoreId, key: &[u8]) -> Option<(Option<Bytes>, Version, Option<EventTime>)> {
         let value = self.get(store, key)?;
         Some((value.value.clone(), value.version, value.expires))
     }
@@ -40,7 +42,14 @@ impl<T> Overlay for Pending<T> {
 
 impl<'a> View<'a> {
     pub(crate) fn new(state: &'a State, pending: &'a dyn Overlay, now: EventTime) -> View<'a> {
-        View { state, pending, now, saw_pending: Cell::new(false), fault: RefCell::new(None) }
+        View {
+            state,
+            pending,
+            now,
+            saw_pending: Cell::new(false),
+            fault: RefCell::new(None),
+            scratch: RefCell::default(),
+        }
     }
 
     /// The partition's time: the later of the owner's clock and the log's last timestamp.
@@ -57,7 +66,7 @@ impl<'a> View<'a> {
     /// The version of a key's value: the tag to hold against later.
     pub fn version<K: Encode + ?Sized, V>(&self, store: &Store<K, V>, key: &K) -> Option<Version> {
         let id = self.id(store.name())?;
-        self.read(id, &key.to_bytes(), |_| ()).map(|(_, version)| version)
+        self.read(id, key, |_| ()).map(|(_, version)| version)
     }
 
     fn look_up<K: Encode + ?Sized, V: Decode>(
@@ -66,11 +75,28 @@ impl<'a> View<'a> {
         key: &K,
     ) -> Option<(Option<V>, Version)> {
         let id = self.id(store.name())?;
-        self.read(id, &key.to_bytes(), |bytes| self.decode(store.name(), bytes))
+        self.read(id, key, |bytes| self.decode(store.name(), bytes))
     }
 
     /// Reads a key that is there and has not expired.
-    fn read<T>(&self, store: StoreId, key: &Bytes, take: impl FnOnce(&[u8]) -> T) -> Option<(T, Version)> {
+    fn read<K: Encode + ?Sized, T>(
+        &self,
+        store: StoreId,
+        key: &K,
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Option<(T, Version)> {
+        let mut encoded = self.scratch.borrow_mut();
+        encoded.clear();
+        key.encode(&mut encoded);
+        self.read_bytes(store, &encoded, take)
+    }
+
+    fn read_bytes<T>(
+        &self,
+        store: StoreId,
+        key: &[u8],
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Option<(T, Version)> {
         let alive = |expires: Option<EventTime>| expires.is_none_or(|expires| expires > self.now);
         if let Some((value, version, expires)) = self.pending.pending(store, key) {
             self.saw_pending.set(true);
@@ -101,6 +127,16 @@ impl<'a> View<'a> {
 
     fn fail(&self, what: impl Display) {
         self.fault.borrow_mut().get_or_insert(what.to_string());
+    }
+
+    /// Uses room that an earlier view has made; [`take_scratch`](View::take_scratch) gives it back.
+    pub(crate) fn with_scratch(mut self, scratch: Vec<u8>) -> View<'a> {
+        self.scratch = RefCell::new(scratch);
+        self
+    }
+
+    pub(crate) fn take_scratch(&self) -> Vec<u8> {
+        self.scratch.take()
     }
 
     pub(crate) fn saw_pending(&self) -> bool {
@@ -147,6 +183,7 @@ pub(crate) struct Done {
     pub(crate) events: Vec<(StoreId, Bytes, Bytes)>,
     pub(crate) saw_pending: bool,
     pub(crate) fault: Option<String>,
+    pub(crate) scratch: Vec<u8>,
 }
 
 impl<'a> Master<'a> {
@@ -236,8 +273,9 @@ impl<'a> Master<'a> {
     }
 
     pub(crate) fn finish(self) -> Done {
-        let (saw_pending, fault) = (self.view.saw_pending(), self.view.take_fault());
-        Done { changes: self.changes, events: self.events, saw_pending, fault }
+        let (saw_pending, fault, scratch) =
+            (self.view.saw_pending(), self.view.take_fault(), self.view.take_scratch());
+        Done { changes: self.changes, events: self.events, saw_pending, fault, scratch }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use affinity_memstore::StoreId;
 use affinity_types::{EventTime, Sequence, Version};
 use bytes::Bytes;
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashMap};
 
 /// The newest pending value of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,16 @@ pub struct PendingGroup<T> {
     pub with: T,
 }
 
+/// Where a value is, without owning the key.
+#[derive(Hash)]
+struct Place<'a>(StoreId, &'a [u8]);
+
+impl Equivalent<(StoreId, Bytes)> for Place<'_> {
+    fn equivalent(&self, (store, key): &(StoreId, Bytes)) -> bool {
+        self.0 == *store && self.1 == key
+    }
+}
+
 /// The groups in flight in the order of their appends, over the newest value of each key in them.
 #[derive(Debug)]
 pub struct Pending<T> {
@@ -45,8 +55,8 @@ impl<T> Default for Pending<T> {
 impl<T> Pending<T> {
     /// The newest pending value of a key.
     #[must_use]
-    pub fn get(&self, store: StoreId, key: &Bytes) -> Option<&PendingValue> {
-        if self.newest.is_empty() { None } else { self.newest.get(&(store, key.clone())) }
+    pub fn get(&self, store: StoreId, key: &[u8]) -> Option<&PendingValue> {
+        if self.newest.is_empty() { None } else { self.newest.get(&Place(store, key)) }
     }
 
     /// Adds a group that was appended.

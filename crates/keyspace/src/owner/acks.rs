@@ -22,6 +22,7 @@ struct Landed<A, E> {
 }
 
 impl<P: Partition> Owner<P> {
+    /// Takes outcomes; `true` if there may be more to do than to wait for a further one.
     pub(super) fn poll_acks(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
         let mut landed = Vec::new();
@@ -30,7 +31,10 @@ impl<P: Partition> Owner<P> {
             let ack = match self.kept_ack.take() {
                 Some(ack) => ack,
                 None => match writer.poll_ack(cx) {
-                    Poll::Pending => break,
+                    Poll::Pending => {
+                        moved = false;
+                        break;
+                    }
                     Poll::Ready(ack) => ack,
                 },
             };

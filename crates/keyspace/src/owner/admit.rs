@@ -16,7 +16,8 @@ use crate::phase::{Event, Phase};
 use crate::{Failure, Partition};
 
 impl<P: Partition> Owner<P> {
-    /// Takes messages as long as there is room for what they may append or hold.
+    /// Takes messages as long as there is room for what they may append or hold; `true` if there may be more to do than
+    /// to wait for a further one.
     pub(super) fn poll_mailbox(&mut self, cx: &mut Context<'_>, turns: &mut usize) -> bool {
         let mut moved = false;
         while *turns > 0 && self.admits(cx) {
@@ -24,7 +25,7 @@ impl<P: Partition> Owner<P> {
                 Some(message) => message,
                 None => match self.mailbox.poll_recv(cx) {
                     Poll::Ready(Some(message)) => message,
-                    Poll::Ready(None) | Poll::Pending => break,
+                    Poll::Ready(None) | Poll::Pending => return false,
                 },
             };
             *turns -= 1;
@@ -125,20 +126,25 @@ impl<P: Partition> Owner<P> {
     }
 
     fn run_query(&mut self, query: &P::Query, reply: ReplyTo<P>) {
-        let view = View::new(&self.state, &self.pending, self.time());
+        let scratch = std::mem::take(&mut self.scratch);
+        let view =
+            View::new(&self.state, &self.pending, self.tick.max(self.state.time())).with_scratch(scratch);
         let result = catch_unwind(AssertUnwindSafe(|| self.partition.query(&view, query)));
         let (saw_pending, fault) = (view.saw_pending(), view.take_fault());
+        self.scratch = view.take_scratch();
         let answer = judge(result, fault);
         self.hold(saw_pending, HeldAnswer::Message(reply, answer));
     }
 
     fn run_command(&mut self, epoch: Epoch, asked: Asked<P>) {
         let mut random = self.random.clone();
-        let (time, version) = (self.time(), Version::new(epoch, self.sent.next()));
-        let mut cx = Master::new(View::new(&self.state, &self.pending, time), &mut random);
+        let (time, version) = (self.tick.max(self.state.time()), Version::new(epoch, self.sent.next()));
+        let scratch = std::mem::take(&mut self.scratch);
+        let view = View::new(&self.state, &self.pending, time).with_scratch(scratch);
+        let mut cx = Master::new(view, &mut random);
         let result = catch_unwind(AssertUnwindSafe(|| self.partition.command(&mut cx, &asked.command)));
-        let Done { changes, events, saw_pending, fault } = cx.finish();
-        self.random = random;
+        let Done { changes, events, saw_pending, fault, scratch } = cx.finish();
+        (self.random, self.scratch) = (random, scratch);
         let answer = match judge(result, fault) {
             Ok(answer) if !changes.is_empty() || !events.is_empty() => answer,
             unchanged => {

@@ -68,6 +68,10 @@ pub enum Protection {
     TakeOverOrder,
 }
 
+/// Batches of the log applied before the owner lets other tasks run: with fewer, replaying many partitions at once costs
+/// more, since each needs the caches for itself.
+const BATCHES_MAX: usize = 16;
+
 /// What an owner is made of.
 pub struct Parts {
     /// The partition's changelog.
@@ -167,6 +171,12 @@ pub struct Owner<P: Partition> {
     metrics: metrics::Metrics,
 
     phase: Phase,
+    /// The phase was told something: what that began has to be polled.
+    stirred: bool,
+    /// The clock's time when the owner was polled last: one for all messages of a turn.
+    tick: EventTime,
+    /// Room for the bytes of a key.
+    scratch: Vec<u8>,
     held: Held,
     call: Option<Call>,
     /// When to tell the phase to try again.
@@ -251,6 +261,9 @@ impl<P: Partition> Owner<P> {
             status,
             metrics,
             phase: Phase::Standby,
+            stirred: false,
+            tick: clock.now(),
+            scratch: Vec::new(),
             held: Held::Nothing,
             call: None,
             retry_at: None,
@@ -287,26 +300,35 @@ impl<P: Partition> Owner<P> {
     /// Does what there is to do; ready when every [`Handle`] is gone and nothing is in flight.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut turns = self.settings.turn_max;
+        let mut batches = BATCHES_MAX;
+        self.tick = self.clock.now();
         loop {
             let mut moved = self.poll_orders(cx);
             moved |= self.poll_call(cx);
             moved |= self.poll_retry();
-            moved |= self.poll_tail(cx);
+            if self.poll_tail(cx) {
+                moved = true;
+                batches -= 1;
+            }
             moved |= self.poll_acks(cx);
-            let messages = self.poll_mailbox(cx, &mut turns);
-            moved |= messages;
+            // An order given before a message counts before it.
+            moved |= self.poll_orders(cx);
+            moved |= self.poll_mailbox(cx, &mut turns);
             moved |= self.keep_up();
             moved |= self.release();
-            self.note_status();
-            if turns == 0 {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+            moved |= std::mem::take(&mut self.stirred);
+            if turns == 0 || batches == 0 {
+                break;
             }
             if !moved {
+                self.note_status();
                 let over = self.mailbox.is_closed() && self.mailbox.is_empty() && self.orders.is_closed();
                 return if over && self.pending.is_empty() { Poll::Ready(()) } else { Poll::Pending };
             }
         }
+        self.note_status();
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// When [`poll`](Owner::poll) has to be called again though nothing has come, by the clock's elapsed time.

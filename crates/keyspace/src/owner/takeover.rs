@@ -29,6 +29,7 @@ impl<P: Partition> Owner<P> {
             self.retry_at = None;
         }
         self.phase = after;
+        self.stirred = true;
         for action in actions {
             self.act(action);
         }
