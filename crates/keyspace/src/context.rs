@@ -4,9 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 
 use affinity_memstore::StoreId;
-use affinity_state::{Pending, State};
+use affinity_state::{Pending, PendingValue, State, StoreNames};
 use affinity_types::codec::{Decode, Encode};
-use affinity_types::{EventTime, Version};
+use affinity_types::{EventTime, Key, Record, RecordKind, Version};
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -175,6 +175,25 @@ pub(crate) struct Change {
     pub(crate) store: StoreId,
     pub(crate) key: Bytes,
     pub(crate) value: Option<Bytes>,
+}
+
+impl Change {
+    /// The record that makes the change, with its value, and in the main store its key too; [`pending`](Change::pending) takes
+    /// them back, so that nothing is copied.
+    pub(crate) fn take_record(&mut self, names: &StoreNames) -> Record {
+        let (kind, key) = if self.store == StoreId::MAIN {
+            (RecordKind::Main, Key::new(std::mem::take(&mut self.key)))
+        } else {
+            names.key_of(self.store, &self.key)
+        };
+        Record { kind, ..Record::new(key, self.value.take()) }
+    }
+
+    /// The change as it is pending, made from its record.
+    pub(crate) fn pending(self, record: Record, version: Version) -> (StoreId, Bytes, PendingValue) {
+        let key = if self.store == StoreId::MAIN { record.key.into_bytes() } else { self.key };
+        (self.store, key, PendingValue { value: record.value, version, expires: None })
+    }
 }
 
 /// What a handler leaves behind.

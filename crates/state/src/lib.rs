@@ -19,5 +19,5 @@ pub use apply::{KeepRequests, Lease, Noted, Own, State};
 pub use error::{Error, Result};
 pub use pending::{Pending, PendingGroup, PendingValue};
 pub use requests::{Known, RequestSettings, Requests};
-pub use stores::{StoreNames, record_of};
+pub use stores::StoreNames;
 pub use watches::{Update, Watch, WatchEnded, WatchSettings, Watches};

@@ -43,7 +43,8 @@ impl Equivalent<(StoreId, Bytes)> for Place<'_> {
 #[derive(Debug)]
 pub struct Pending<T> {
     groups: VecDeque<PendingGroup<T>>,
-    newest: HashMap<(StoreId, Bytes), PendingValue>,
+    /// Of each key, its newest group and the place of the change in it.
+    newest: HashMap<(StoreId, Bytes), (Sequence, usize)>,
 }
 
 impl<T> Default for Pending<T> {
@@ -56,13 +57,18 @@ impl<T> Pending<T> {
     /// The newest pending value of a key.
     #[must_use]
     pub fn get(&self, store: StoreId, key: &[u8]) -> Option<&PendingValue> {
-        if self.newest.is_empty() { None } else { self.newest.get(&Place(store, key)) }
+        if self.newest.is_empty() {
+            return None;
+        }
+        let (sequence, at) = *self.newest.get(&Place(store, key))?;
+        let group = self.groups.get(self.index(sequence)?)?;
+        group.changes.get(at).map(|(_, _, value)| value)
     }
 
     /// Adds a group that was appended.
     pub fn push(&mut self, group: PendingGroup<T>) {
-        for (store, key, value) in &group.changes {
-            self.newest.insert((*store, key.clone()), value.clone());
+        for (at, (store, key, _)) in group.changes.iter().enumerate() {
+            self.newest.insert((*store, key.clone()), (group.version.sequence, at));
         }
         self.groups.push_back(group);
     }
@@ -76,10 +82,10 @@ impl<T> Pending<T> {
     /// Takes the oldest group out: its outcome is known.
     pub fn pop(&mut self) -> Option<PendingGroup<T>> {
         let group = self.groups.pop_front()?;
-        for (store, key, value) in &group.changes {
-            let at = (*store, key.clone());
-            if self.newest.get(&at).is_some_and(|newest| newest.version == value.version) {
-                self.newest.remove(&at);
+        for (store, key, _) in &group.changes {
+            let place = Place(*store, key);
+            if self.newest.get(&place).is_some_and(|(sequence, _)| *sequence == group.version.sequence) {
+                self.newest.remove(&place);
             }
         }
         Some(group)
@@ -87,10 +93,13 @@ impl<T> Pending<T> {
 
     /// Does something to what is kept with the group of `sequence`, if that is in flight.
     pub fn with(&mut self, sequence: Sequence, change: impl FnOnce(&mut T)) {
-        let at = self.groups.binary_search_by_key(&sequence, |group| group.version.sequence);
-        if let Some(group) = at.ok().and_then(|at| self.groups.get_mut(at)) {
+        if let Some(group) = self.index(sequence).and_then(|at| self.groups.get_mut(at)) {
             change(&mut group.with);
         }
+    }
+
+    fn index(&self, sequence: Sequence) -> Option<usize> {
+        self.groups.binary_search_by_key(&sequence, |group| group.version.sequence).ok()
     }
 
     /// Takes all groups out.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use affinity_memstore::StoreId;
 use affinity_types::control::StoreKey;
-use affinity_types::{EventTime, Key, Record, RecordKind};
+use affinity_types::{Key, RecordKind};
 use bytes::Bytes;
 
 /// The stores of a keyspace: the first is the main store, whose records are plain; the others' keys carry their name.
@@ -57,17 +57,4 @@ impl StoreNames {
         let store = &self.names[usize::from(store.0)];
         (RecordKind::Store, Key::new(StoreKey { store, key }.frame(self.store_key_schema)))
     }
-}
-
-/// The record that changes an entry of a store.
-#[must_use]
-pub fn record_of(
-    names: &StoreNames,
-    store: StoreId,
-    key: &Bytes,
-    value: Option<Bytes>,
-    expires: Option<EventTime>,
-) -> Record {
-    let (kind, key) = names.key_of(store, key);
-    Record { kind, expires, ..Record::new(key, value) }
 }

@@ -77,7 +77,7 @@ impl<P: Partition> Owner<P> {
                         group.version.sequence, ack.sequence,
                         "outcomes come in the order of the appends"
                     );
-                    self.metrics.append_seconds.record(self.clock.elapsed().saturating_sub(group.with.sent));
+                    self.metrics.append_seconds.record(self.polled_at.saturating_sub(group.with.sent));
                     self.anchor = Some(group.with.sent);
                     landed.push(Landed { group, first, next });
                 }
@@ -168,7 +168,7 @@ impl<P: Partition> Owner<P> {
 
     /// Answers a write that is in the log; while an earlier master may still answer reads from its lease, later.
     pub(super) fn answer_landed(&mut self, waiting: Vec<ReplyTo<P>>, answer: P::Answer) {
-        if self.gate_open() { reply_all(waiting, &answer) } else { self.gated.push_back((waiting, answer)) }
+        if self.gate_open() { reply_all(waiting, answer) } else { self.gated.push_back((waiting, answer)) }
     }
 
     /// A valid record lies behind the stale ones of these keys now.
@@ -187,9 +187,15 @@ impl<P: Partition> Owner<P> {
     }
 }
 
-pub(super) fn reply_all<A: Clone, E>(
-    waiting: Vec<tokio::sync::oneshot::Sender<crate::Reply<A, E>>>,
-    answer: &A,
-) {
-    waiting.into_iter().for_each(|reply| drop(reply.send(Ok(answer.clone()))));
+/// Gives the answer to all who wait for it, the last one without a copy.
+pub(super) fn reply_all<A: Clone, E>(mut waiting: Vec<ReplySender<A, E>>, answer: A) {
+    let last = waiting.pop();
+    for reply in waiting {
+        let _ = reply.send(Ok(answer.clone()));
+    }
+    if let Some(reply) = last {
+        let _ = reply.send(Ok(answer));
+    }
 }
+
+type ReplySender<A, E> = tokio::sync::oneshot::Sender<crate::Reply<A, E>>;

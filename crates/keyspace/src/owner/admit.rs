@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
 use affinity_log::AppendError;
-use affinity_state::{Known, PendingGroup, PendingValue, Update, record_of};
+use affinity_state::{Known, PendingGroup, Update};
 use affinity_types::codec::{Decode, Encode};
-use affinity_types::{Attributes, Epoch, Group, Request, RequestId, Version};
+use affinity_types::{Attributes, Epoch, Group, Record, Request, RequestId, Version};
 
 use super::reads::HeldAnswer;
 use super::{Held, InFlight, Owner, Protection};
@@ -160,21 +160,21 @@ impl<P: Partition> Owner<P> {
             Err(failure) => return send(asked.reply, Err(failure)),
         };
         let names = self.state.names();
-        let mut records: Vec<_> =
-            changes.iter().map(|c| record_of(names, c.store, &c.key, c.value.clone(), None)).collect();
+        let mut changes = changes;
+        let mut records: Vec<_> = changes.iter_mut().map(|change| change.take_record(names)).collect();
         if records.is_empty() {
             // Events alone need a place in the order.
             records = affinity_types::control::no_op_group(version, time, self.control_schema).records;
         }
         let attributes = Attributes { request: request.clone(), ..Attributes::default() };
         let group = Group { version, time, attributes, records };
-        let changes = changes
-            .into_iter()
-            .map(|c| (c.store, c.key, PendingValue { value: c.value, version, expires: None }));
-        let changes = changes.collect();
-        self.append(asked, &group, |sent, waiting| PendingGroup {
+        self.append(asked, group, |records, sent, waiting| PendingGroup {
             version,
-            changes,
+            changes: changes
+                .into_iter()
+                .zip(records)
+                .map(|(change, record)| change.pending(record, version))
+                .collect(),
             with: InFlight {
                 time,
                 sent,
@@ -203,23 +203,27 @@ impl<P: Partition> Owner<P> {
     fn append(
         &mut self,
         asked: Asked<P>,
-        group: &Group,
-        pending: impl FnOnce(std::time::Duration, Vec<ReplyTo<P>>) -> PendingGroup<InFlight<P::Answer, P::Error>>,
+        group: Group,
+        pending: impl FnOnce(
+            Vec<Record>,
+            std::time::Duration,
+            Vec<ReplyTo<P>>,
+        ) -> PendingGroup<InFlight<P::Answer, P::Error>>,
     ) {
         let Held::Writer(writer) = &mut self.held else {
             return send(asked.reply, Err(Failure::Unavailable));
         };
-        match writer.append(group) {
+        match writer.append(&group) {
             Ok(()) => {
                 if let Some(id) = asked.request {
                     self.asked.insert((id.client, id.sequence), (asked.hash, group.version.sequence));
                 }
-                let mut pending = pending(self.clock.elapsed(), asked.reply.into_iter().collect());
+                let mut pending = pending(group.records, self.polled_at, asked.reply.into_iter().collect());
                 if self.reply_early() {
                     let (waiting, answer) =
                         (std::mem::take(&mut pending.with.waiting), pending.with.answer.clone());
                     if let Some(answer) = answer {
-                        super::acks::reply_all(waiting, &answer);
+                        super::acks::reply_all(waiting, answer);
                     }
                 }
                 self.pushed(pending);

@@ -175,6 +175,8 @@ pub struct Owner<P: Partition> {
     stirred: bool,
     /// The clock's time when the owner was polled last: one for all messages of a turn.
     tick: EventTime,
+    /// And the elapsed time then: what is sent in a turn was sent no earlier.
+    polled_at: Duration,
     /// Room for the bytes of a key.
     scratch: Vec<u8>,
     held: Held,
@@ -263,6 +265,7 @@ impl<P: Partition> Owner<P> {
             phase: Phase::Standby,
             stirred: false,
             tick: clock.now(),
+            polled_at: clock.elapsed(),
             scratch: Vec::new(),
             held: Held::Nothing,
             call: None,
@@ -301,7 +304,7 @@ impl<P: Partition> Owner<P> {
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut turns = self.settings.turn_max;
         let mut batches = BATCHES_MAX;
-        self.tick = self.clock.now();
+        (self.tick, self.polled_at) = (self.clock.now(), self.clock.elapsed());
         loop {
             let mut moved = self.poll_orders(cx);
             moved |= self.poll_call(cx);

@@ -87,7 +87,7 @@ impl<P: Partition> Owner<P> {
         self.gate = None;
         let mut moved = !self.gated.is_empty();
         for (waiting, answer) in std::mem::take(&mut self.gated) {
-            super::acks::reply_all(waiting, &answer);
+            super::acks::reply_all(waiting, answer);
         }
         while let Some(read) = self.reads.front() {
             let seen = read.saw.is_none_or(|saw| self.acked.is_some_and(|acked| acked >= saw));
