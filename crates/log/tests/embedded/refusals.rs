@@ -27,7 +27,7 @@ fn snapshot(folder: &Path) -> TempDir {
 }
 
 const LAST: &str = "the last value of all";
-/// Time of what is in the journal only.
+/// Time of what was appended last.
 const LATE: EventTime = EventTime(2);
 
 /// A folder after a crash: sorted files, and a journal whose last segment has no end.
@@ -46,7 +46,6 @@ async fn crashed() -> TempDir {
         owner.settle().await;
     }
     log.compact().unwrap();
-    owners.iter_mut().for_each(|owner| owner.time = LATE);
     for n in 0..30 {
         owners[n % 4].put(&format!("late{n}"), vec![7; 900]).await;
     }
@@ -139,28 +138,30 @@ async fn a_reader_says_again_and_again_where_the_damage_is() {
     }
 }
 
+/// A log with a group of the time `LATE` in partition 0, in the segment that is written to, and the name of that.
+async fn going_on(folder: &Path) -> (EmbeddedLog, String) {
+    let log = open(folder);
+    let mut owner = Owner::take_over(&log, &TopicPartition::new("t", PartitionId(0)), 2).await;
+    owner.time = LATE;
+    owner.put("late", vec![7; 2_000]).await;
+    (log, files(folder, "journal-").pop().unwrap())
+}
+
 #[tokio::test]
 async fn a_place_in_time_behind_damage_is_refused_with_file_and_byte() {
     let folder = crashed().await;
-    for (kind, time) in [("sorted-", EventTime(1)), ("journal-", LATE)] {
-        let copy = snapshot(folder.path());
-        let log = open(copy.path());
-        let name = first(copy.path(), kind);
-        flip_open(copy.path(), &name, 1_000);
-        let mut damage = None;
-        for partition in 0..4 {
-            let place = TopicPartition::new("t", PartitionId(partition));
-            damage = damage.or(log.offset_at(&place, time).await.err());
-        }
-        assert_says(damage.expect("it is met"), ErrorKind::Corrupt, &[&name, "byte "]);
+    let (log, journal) = going_on(folder.path()).await;
+    for (name, time) in [(first(folder.path(), "sorted-"), EventTime(1)), (journal, LATE)] {
+        flip_open(folder.path(), &name, 1_000);
+        let error = log.offset_at(&TopicPartition::new("t", PartitionId(0)), time).await.unwrap_err();
+        assert_says(error, ErrorKind::Corrupt, &[&name, "byte "]);
     }
 }
 
 #[tokio::test]
 async fn compaction_that_meets_damage_says_where_it_is() {
     let folder = crashed().await;
-    let log = open(folder.path());
-    let name = files(folder.path(), "journal-").remove(0);
+    let (log, name) = going_on(folder.path()).await;
     flip_open(folder.path(), &name, 1_000);
     let error = log.compact().unwrap_err();
     assert_says(error, ErrorKind::Unavailable, &["compaction has failed", &name, "byte "]);
