@@ -20,7 +20,7 @@ use affinity_types::EventTime;
 
 use super::keys::NewestKeys;
 use super::retention::first_kept;
-use super::shelf::{Shelf, Shelved};
+use super::shelf::{FileSet, Shelf, Shelved};
 use super::slot::Slot;
 use super::sorted::{Run, SortedFile, SortedWriter};
 use super::sorting::{frames, groups, put, read_run, read_segment, sort_slot};
@@ -29,6 +29,9 @@ use crate::Cleanup;
 
 /// Dirty bytes or records, in percent of the clean ones, from which on a pass begins.
 const CLEAN_SHARE: u64 = 30;
+/// Dirty bytes, in percent of the clean ones, up to which segments are sorted although a pass is due: with what that
+/// allows, dirty files never weigh more than the clean ones.
+const DIRTY_SHARE_MAX: u64 = 100 - CLEAN_SHARE;
 /// Dirty files from which on a pass begins in any case.
 const DIRTY_MAX: usize = 16;
 /// Memory of one key in a pass: hash, offset and the table's slack.
@@ -109,10 +112,17 @@ impl Compactor {
         stepped.map(|()| true)
     }
 
-    /// Whether a segment may be sorted now; if so, a pass under way has that much less to allow.
+    /// Whether a segment may be sorted now; if so, a pass under way has that much less to allow. A pass that is due and
+    /// does not begin, since it fails, holds the journal up as well.
     fn may_sort(&mut self) -> bool {
-        let Some(pass) = &mut self.pass else { return true };
-        let left = pass.allowance.checked_sub(u64::from(self.shelf.options.segment_bytes));
+        let segment = u64::from(self.shelf.options.segment_bytes);
+        let Some(pass) = &mut self.pass else {
+            let files = self.shelf.files();
+            let loads = self.loads(&files);
+            return !loads.pass_is_due()
+                || (loads.dirty.bytes + segment) * 100 <= loads.clean.bytes * DIRTY_SHARE_MAX;
+        };
+        let left = pass.allowance.checked_sub(segment);
         pass.allowance = left.unwrap_or(pass.allowance);
         left.is_some()
     }
@@ -282,21 +292,16 @@ impl Compactor {
             return Ok(false);
         }
         let files = self.shelf.files();
-        let clean = files.sorted.iter().take_while(|shelved| !shelved.dirty).count();
-        let dirty = &files.sorted[clean..];
-        if dirty.is_empty() {
+        let loads = self.loads(&files);
+        if !loads.pass_is_due() {
             return Ok(false);
         }
+        let (clean, dirty) = files.sorted.split_at(loads.clean.files);
+        let clean = clean.len();
         if clean == 0 && dirty.len() == 1 {
             // A first file has nothing before it.
             self.shelf.mark_clean(1)?;
             return Ok(true);
-        }
-        let (clean_load, dirty_load) = (self.load(&files.sorted[..clean]), self.load(dirty));
-        let heavy = |clean: u64, dirty: u64| dirty > 0 && dirty * 100 >= clean * CLEAN_SHARE;
-        let due = heavy(clean_load.bytes, dirty_load.bytes) || heavy(clean_load.records, dirty_load.records);
-        if !due && dirty.len() < DIRTY_MAX {
-            return Ok(false);
         }
         let keys_max = self.shelf.options.compaction_map_bytes / KEY_BYTES;
         let mut newest = NewestKeys::new(self.shelf.journal);
@@ -309,14 +314,20 @@ impl Compactor {
             self.note_keys(&shelved.file, &mut newest)?;
             covered += 1;
         }
-        let allowance = clean_load.bytes * CLEAN_SHARE / 100;
+        let allowance = loads.clean.bytes * CLEAN_SHARE / 100;
         self.pass = Some(Pass { newest, at: 0, left: covered, allowance });
         Ok(true)
     }
 
+    fn loads(&self, files: &FileSet) -> Loads {
+        let clean = files.sorted.iter().take_while(|shelved| !shelved.dirty).count();
+        let (clean, dirty) = files.sorted.split_at(clean);
+        Loads { clean: self.load(clean), dirty: self.load(dirty) }
+    }
+
     /// What of some files lies in compacted topics.
     fn load(&self, files: &[Shelved]) -> Load {
-        let mut load = Load { bytes: 0, records: 0 };
+        let mut load = Load { files: files.len(), bytes: 0, records: 0 };
         for run in files.iter().flat_map(|shelved| &shelved.file.runs) {
             if self.shelf.slot(run.slot).is_some_and(|s| matches!(s.cleanup(), Cleanup::Compact { .. })) {
                 load.bytes += u64::from(run.length);
@@ -355,7 +366,24 @@ struct Weight {
     lost: bool,
 }
 
+/// Of the clean files, and of the dirty ones behind them.
+struct Loads {
+    clean: Load,
+    dirty: Load,
+}
+
 struct Load {
+    files: usize,
     bytes: u64,
     records: u64,
+}
+
+impl Loads {
+    fn pass_is_due(&self) -> bool {
+        let Loads { clean, dirty } = self;
+        let heavy = |clean: u64, dirty: u64| dirty > 0 && dirty * 100 >= clean * CLEAN_SHARE;
+        let first = clean.files == 0 && dirty.files == 1;
+        let many = dirty.files >= DIRTY_MAX;
+        first || many || heavy(clean.bytes, dirty.bytes) || heavy(clean.records, dirty.records)
+    }
 }

@@ -105,12 +105,10 @@ async fn many_appends_at_once_do_not_fill_the_disk_before_compaction() {
         owners.push(Owner::take_over(&log, place, 1).await);
     }
     let mut most = 0;
-    for n in 0..4_000 {
+    for n in 0..8_000 {
         let at = n % owners.len();
         owners[at].send(&format!("k{}", n % 40), vec![7; 4_000]).await;
-        if n.is_multiple_of(8) {
-            most = most.max(folder_bytes(folder.path()));
-        }
+        most = most.max(folder_bytes(folder.path()));
     }
     for owner in &mut owners {
         owner.settle().await;
