@@ -190,6 +190,10 @@ impl Compactor {
                 continue;
             };
             let policy = Policy::at(&slot, now);
+            if policy.keeps_from(run.base) {
+                weight.kept += u64::from(run.length);
+                continue;
+            }
             for frame in groups(&read_run(&shelved.file, run)?) {
                 match policy.judge(frame, shelved.deletions(), |r| newest.supersede(frame, r), &mut kept) {
                     Verdict::Whole(_) => weight.kept += frame.0.len() as u64,

@@ -41,6 +41,11 @@ impl<'a> Policy<'a> {
         Policy { slot, start, end, now }
     }
 
+    /// Whether all groups from `base` on stay, whatever they are: only age takes any, and has not come so far.
+    pub(super) fn keeps_from(&self, base: Offset) -> bool {
+        matches!(self.slot.cleanup(), Cleanup::Delete { .. }) && base >= self.start && !self.slot.gone()
+    }
+
     /// Decides on a group. `superseded` says whether a newer record of the same key follows; `kept` is filled with the
     /// indices of the records that stay.
     pub(super) fn judge(

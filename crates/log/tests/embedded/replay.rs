@@ -10,8 +10,8 @@ use affinity_types::Offset;
 
 use super::odd_disk::OddDisk;
 use super::owner::{
-    FRAME, Found, Owner, Random, SEGMENT, compacted, create, files, folder_bytes, newest, open, open_on,
-    read, read_to,
+    FRAME, Found, Owner, Random, SEGMENT, compacted, create, files, folder_bytes, kept, newest, open,
+    open_on, read, read_to,
 };
 
 const PARTITIONS: u32 = 16;
@@ -91,6 +91,24 @@ async fn starting_a_node_reads_the_log_once_for_all_partitions() {
     let (read, taken) = (disk.take_read(), folder_bytes(folder.path()));
     println!("{read} bytes read for {replayed} bytes of all partitions in a folder of {taken}");
     assert!(read <= taken + u64::from(SEGMENT), "{read} bytes of {taken} are read");
+}
+
+#[tokio::test]
+async fn compaction_reads_what_is_kept_once_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = OddDisk::new(folder.path());
+    let log = open_on(Arc::new(disk.clone())).unwrap();
+    let place = create(&log, 1, kept()).await.remove(0);
+    let mut owner = Owner::take_over(&log, &place, 1).await;
+    let segments = 40;
+    for n in 0..segments * u64::from(SEGMENT) / 4_000 {
+        owner.send(&format!("k{n}"), vec![7; 4_000]).await;
+    }
+    owner.settle().await;
+    log.compact().unwrap();
+    let (read, taken) = (disk.take_read(), folder_bytes(folder.path()));
+    println!("{read} bytes read for {taken} bytes kept");
+    assert!(read <= taken, "{read} bytes read for {taken} bytes kept");
 }
 
 async fn overwrite(log: &EmbeddedLog, place: &TopicPartition, epoch: u64) {
