@@ -47,6 +47,7 @@ pub enum Update {
 #[error("the partition is not served from here any more")]
 pub struct WatchEnded;
 
+/// What the watchers of one key share. Most keys have one watcher and no events: for those it is small.
 #[derive(Debug)]
 struct Cell {
     state: Mutex<CellState>,
@@ -59,12 +60,19 @@ struct CellState {
     changed_at: u64,
     value: Option<Bytes>,
     version: Version,
+    first: Option<Watcher>,
+    more: Option<Box<More>>,
+    ended: bool,
+}
+
+/// What only some keys have.
+#[derive(Debug, Default)]
+struct More {
     /// Events by position, oldest first, as long as somebody may want them.
     events: VecDeque<(u64, Bytes)>,
-    /// One place a watcher.
+    /// Further watchers, one place each.
     watchers: Vec<Option<Watcher>>,
     free: Vec<u32>,
-    ended: bool,
 }
 
 #[derive(Debug)]
@@ -83,19 +91,62 @@ impl Cell {
     fn tell(&self, change: impl FnOnce(&mut CellState)) {
         let mut state = self.state();
         change(&mut state);
-        let wakers: Vec<Waker> =
-            state.watchers.iter_mut().flatten().filter_map(|watcher| watcher.waker.take()).collect();
+        let wakers: Vec<Waker> = state.watchers_mut().filter_map(|watcher| watcher.waker.take()).collect();
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }
 }
 
 impl CellState {
+    fn watchers(&self) -> impl Iterator<Item = &Watcher> {
+        let more = self.more.iter().flat_map(|more| &more.watchers);
+        self.first.iter().chain(more.flatten())
+    }
+
+    fn watchers_mut(&mut self) -> impl Iterator<Item = &mut Watcher> {
+        let more = self.more.iter_mut().flat_map(|more| &mut more.watchers);
+        self.first.iter_mut().chain(more.flatten())
+    }
+
+    /// Gives a watcher a place: 0 is the first one's, the others follow.
+    fn add(&mut self) -> u32 {
+        let watcher = Watcher { told: self.position, waker: None };
+        if self.first.is_none() {
+            self.first = Some(watcher);
+            return 0;
+        }
+        let more = self.more.get_or_insert_default();
+        if let Some(index) = more.free.pop() {
+            more.watchers[index as usize] = Some(watcher);
+            return index + 1;
+        }
+        more.watchers.push(Some(watcher));
+        u32::try_from(more.watchers.len()).expect("fewer watches than their limit")
+    }
+
+    fn place(&mut self, index: u32) -> &mut Option<Watcher> {
+        match index.checked_sub(1) {
+            None => &mut self.first,
+            Some(index) => &mut self.more.as_mut().expect("a place among more").watchers[index as usize],
+        }
+    }
+
+    fn watcher(&mut self, index: u32) -> &mut Watcher {
+        self.place(index).as_mut().expect("a watch has its place until it is dropped")
+    }
+
+    fn remove(&mut self, index: u32) {
+        *self.place(index) = None;
+        if let (Some(index), Some(more)) = (index.checked_sub(1), &mut self.more) {
+            more.free.push(index);
+        }
+        self.forget_events();
+    }
+
     /// The next thing that the watcher at `index` was not told.
-    fn next(&mut self, index: usize) -> Option<Update> {
-        let watcher = self.watchers[index].as_mut().expect("a watch has its place until it is dropped");
-        let told = watcher.told;
-        let event = self.events.iter().find(|(position, _)| *position > told);
+    fn next(&mut self, index: u32) -> Option<Update> {
+        let told = self.watcher(index).told;
+        let event = self.more.iter().flat_map(|more| &more.events).find(|(position, _)| *position > told);
         let changed = (self.changed_at > told).then_some(self.changed_at);
         let (position, update) = match (event, changed) {
             (Some((position, bytes)), changed) if changed.is_none_or(|at| *position < at) => {
@@ -104,18 +155,20 @@ impl CellState {
             (_, Some(at)) => (at, Update::Value { value: self.value.clone(), version: self.version }),
             _ => return None,
         };
-        watcher.told = position;
-        if self.events.front().is_some_and(|(front, _)| *front <= position) {
-            self.forget_events();
-        }
+        self.watcher(index).told = position;
+        self.forget_events();
         Some(update)
     }
 
     /// Drops the events that everybody was told.
     fn forget_events(&mut self) {
-        let slowest = self.watchers.iter().flatten().map(|watcher| watcher.told).min().unwrap_or(u64::MAX);
-        while self.events.front().is_some_and(|(position, _)| *position <= slowest) {
-            self.events.pop_front();
+        if self.more.as_ref().is_none_or(|more| more.events.is_empty()) {
+            return;
+        }
+        let slowest = self.watchers().map(|watcher| watcher.told).min().unwrap_or(u64::MAX);
+        let events = &mut self.more.get_or_insert_default().events;
+        while events.front().is_some_and(|(position, _)| *position <= slowest) {
+            events.pop_front();
         }
     }
 }
@@ -134,15 +187,13 @@ impl Watch {
     /// [`WatchEnded`], and nothing after it.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Update, WatchEnded>> {
         let mut state = self.cell.state();
-        let index = self.index as usize;
-        if let Some(update) = state.next(index) {
+        if let Some(update) = state.next(self.index) {
             return Poll::Ready(Ok(update));
         }
         if state.ended {
             return Poll::Ready(Err(WatchEnded));
         }
-        let watcher = state.watchers[index].as_mut().expect("a watch has its place until it is dropped");
-        match &mut watcher.waker {
+        match &mut state.watcher(self.index).waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
@@ -160,10 +211,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut state = self.cell.state();
-        state.watchers[self.index as usize] = None;
-        state.free.push(self.index);
-        state.forget_events();
+        self.cell.state().remove(self.index);
     }
 }
 
@@ -183,14 +231,8 @@ impl Watches {
         Watches { settings, cells: HashMap::new(), since_sweep: 0 }
     }
 
-    /// Watches a key whose value is now `value` at `version`: updates after that are told. `None` at the limit.
-    pub fn watch(
-        &mut self,
-        store: StoreId,
-        key: &Bytes,
-        version: Version,
-        value: Option<Bytes>,
-    ) -> Option<Watch> {
+    /// Watches a key whose value now has `version`: updates after that are told. `None` at the limit.
+    pub fn watch(&mut self, store: StoreId, key: &Bytes, version: Version) -> Option<Watch> {
         if self.since_sweep >= self.settings.watches_max.min(self.cells.len() + 1024) {
             self.sweep();
         }
@@ -199,22 +241,10 @@ impl Watches {
         }
         self.since_sweep += 1;
         let cell = self.cells.entry((store, key.clone())).or_insert_with(|| {
-            let state = CellState { version, value, ..CellState::default() };
+            let state = CellState { version, ..CellState::default() };
             Arc::new(Cell { state: Mutex::new(state) })
         });
-        let mut state = cell.state();
-        let watcher = Some(Watcher { told: state.position, waker: None });
-        let index = match state.free.pop() {
-            Some(index) => {
-                state.watchers[index as usize] = watcher;
-                index
-            }
-            None => {
-                state.watchers.push(watcher);
-                u32::try_from(state.watchers.len() - 1).expect("fewer watches than their limit")
-            }
-        };
-        drop(state);
+        let index = cell.state().add();
         Some(Watch { cell: Arc::clone(cell), index })
     }
 
@@ -222,8 +252,7 @@ impl Watches {
     fn sweep(&mut self) {
         let mut count = 0;
         self.cells.retain(|_, cell| {
-            let state = cell.state();
-            let watchers = state.watchers.len() - state.free.len();
+            let watchers = cell.state().watchers().count();
             count += watchers;
             watchers > 0
         });
@@ -254,10 +283,12 @@ impl Watches {
         if let Some(cell) = self.cells.get(&(store, key.clone())) {
             cell.tell(|state| {
                 state.position += 1;
-                if state.events.len() >= self.settings.watch_events_max {
-                    state.events.pop_front();
+                let position = state.position;
+                let events = &mut state.more.get_or_insert_default().events;
+                if events.len() >= self.settings.watch_events_max {
+                    events.pop_front();
                 }
-                state.events.push_back((state.position, event.clone()));
+                events.push_back((position, event.clone()));
             });
         }
     }
@@ -301,7 +332,7 @@ mod tests {
     #[test]
     fn a_slow_watcher_finds_the_newest_value_and_events_in_their_place() {
         let mut watches = Watches::new(WatchSettings::default());
-        let mut watch = watches.watch(StoreId::MAIN, &KEY, version(0), None).unwrap();
+        let mut watch = watches.watch(StoreId::MAIN, &KEY, version(0)).unwrap();
         assert_eq!(poll(&mut watch), None);
         tell(&watches, 1, "one");
         watches.send(StoreId::MAIN, &KEY, &Bytes::from_static(b"first"));
@@ -316,10 +347,9 @@ mod tests {
     #[test]
     fn a_later_watcher_is_told_only_what_comes_after_it() {
         let mut watches = Watches::new(WatchSettings::default());
-        let mut early = watches.watch(StoreId::MAIN, &KEY, version(0), None).unwrap();
+        let mut early = watches.watch(StoreId::MAIN, &KEY, version(0)).unwrap();
         tell(&watches, 1, "one");
-        let mut late =
-            watches.watch(StoreId::MAIN, &KEY, version(1), Some(Bytes::from_static(b"one"))).unwrap();
+        let mut late = watches.watch(StoreId::MAIN, &KEY, version(1)).unwrap();
         assert_eq!(poll(&mut late), None);
         assert_eq!(poll(&mut early), Some(Ok(value(1, "one"))));
         drop(early);
@@ -330,7 +360,7 @@ mod tests {
     #[test]
     fn ending_tells_what_is_left_and_then_ends() {
         let mut watches = Watches::new(WatchSettings::default());
-        let mut watch = watches.watch(StoreId::MAIN, &KEY, version(0), None).unwrap();
+        let mut watch = watches.watch(StoreId::MAIN, &KEY, version(0)).unwrap();
         tell(&watches, 1, "one");
         watches.end_all();
         assert_eq!(poll(&mut watch), Some(Ok(value(1, "one"))));
@@ -342,11 +372,11 @@ mod tests {
     fn limits_hold_and_dropped_watches_make_room() {
         let settings = WatchSettings { watches_max: 2, watch_events_max: 2 };
         let mut watches = Watches::new(settings);
-        let one = watches.watch(StoreId::MAIN, &KEY, version(0), None).unwrap();
-        let mut two = watches.watch(StoreId::MAIN, &Bytes::from_static(b"l"), version(0), None).unwrap();
-        assert!(watches.watch(StoreId::MAIN, &KEY, version(0), None).is_none());
+        let one = watches.watch(StoreId::MAIN, &KEY, version(0)).unwrap();
+        let mut two = watches.watch(StoreId::MAIN, &Bytes::from_static(b"l"), version(0)).unwrap();
+        assert!(watches.watch(StoreId::MAIN, &KEY, version(0)).is_none());
         drop(one);
-        assert!(watches.watch(StoreId::MAIN, &KEY, version(0), None).is_some());
+        assert!(watches.watch(StoreId::MAIN, &KEY, version(0)).is_some());
         for event in [&b"1"[..], b"2", b"3"] {
             watches.send(StoreId::MAIN, &Bytes::from_static(b"l"), &Bytes::from_static(event));
         }

@@ -251,7 +251,7 @@ impl<P: Partition> Owner<P> {
             Ok(None) => (Version::default(), None),
             Ok(Some(value)) => (value.version(), Some(bytes::Bytes::copy_from_slice(value.bytes()))),
         };
-        match self.watches.watch(*store, key, version, value.clone()) {
+        match self.watches.watch(*store, key, version) {
             None => drop(reply.send(Err(Failure::Overloaded))),
             Some(watch) => {
                 let watched = Watched { current: Update::Value { value, version }, watch };
