@@ -1,5 +1,6 @@
 //! What snapshots keep, and for how long.
 
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::{NOW, Open};
@@ -105,11 +106,17 @@ pub fn a_snapshot_that_is_too_old_is_closed(open: Open) {
     let third = subject.store.open_snapshot(later).expect("the old one made room");
     subject.write(&[("a", Some("2"))]);
     let at = At::Snapshot(&old);
-    let error = subject.store.get_at(at, StoreId::MAIN, b"a").expect_err("expired");
-    assert!(matches!(error, Error::SnapshotExpired), "{error}");
+    // Also where no store could hold anything.
+    for key in [&b"a"[..], &[0; 100_000]] {
+        let error = subject.store.get_at(at, StoreId::MAIN, key).expect_err("expired");
+        assert!(matches!(error, Error::SnapshotExpired), "{error}");
+    }
     let mut visit = |_: &[u8], _: crate::Value<'_>| unreachable!("nothing is shown of an expired snapshot");
-    let error = subject.store.scan(at, &Scan::all(StoreId::MAIN), &mut visit).expect_err("expired");
-    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let void = Scan::range(StoreId::MAIN, Bound::Excluded(b"a"), Bound::Excluded(b"a"));
+    for scan in [Scan::all(StoreId::MAIN), void] {
+        let error = subject.store.scan(at, &scan, &mut visit).expect_err("expired");
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
     assert_eq!(subject.value(At::Snapshot(&young), "a").as_deref(), Some("1"));
     subject.store.close_snapshot(old);
     assert_eq!(subject.store.close_aged(later + age), 1);

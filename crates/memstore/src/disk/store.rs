@@ -62,6 +62,14 @@ impl DiskStore {
         }
     }
 
+    /// The database's snapshot that `at` names; `None` for the newest.
+    fn view(&self, at: At<'_>) -> Result<Option<&fjall::Snapshot>> {
+        match at {
+            At::Newest => Ok(None),
+            At::Snapshot(snapshot) => self.snapshots.view(snapshot).map(Some),
+        }
+    }
+
     fn put_changes(&mut self, batch: &Batch<'_>, items: &mut OwnedWriteBatch) {
         for change in &batch.changes {
             self.key.clear();
@@ -103,6 +111,7 @@ impl MemStore for DiskStore {
     }
 
     fn get_at(&self, at: At<'_>, store: StoreId, key: &[u8]) -> Result<Option<Value<'_>>> {
+        let view = self.view(at)?;
         if key.len() > layout::KEY_MAX {
             return Ok(None);
         }
@@ -120,21 +129,22 @@ impl MemStore for DiskStore {
                 &mut long
             }
         };
-        let found = match at {
-            At::Newest => self.tree.get(key),
-            At::Snapshot(snapshot) => self.snapshots.view(snapshot)?.get(&self.tree, key),
+        let found = match view {
+            None => self.tree.get(key),
+            Some(snapshot) => snapshot.get(&self.tree, key),
         };
         found.map_err(database::failed)?.map(record_value).transpose()
     }
 
     fn scan(&self, at: At<'_>, scan: &Scan, visit: &mut Visit<'_>) -> Result<Scanned> {
+        let view = self.view(at)?;
         if scan.store > StoreId::LAST || scan.is_void() {
             return Ok(Scanned::All);
         }
         let bounds = layout::bounds(scan);
-        let entries = match at {
-            At::Newest => self.tree.range(bounds),
-            At::Snapshot(snapshot) => self.snapshots.view(snapshot)?.range(&self.tree, bounds),
+        let entries = match view {
+            None => self.tree.range(bounds),
+            Some(snapshot) => snapshot.range(&self.tree, bounds),
         };
         let entry = |guard: fjall::Guard| {
             let (key, record) = guard.into_inner().map_err(database::failed)?;
