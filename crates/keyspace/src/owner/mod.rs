@@ -94,7 +94,7 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Ids of the changelog's `Control` and `StoreKey` schemas.
     pub schemas: (u32, u32),
-    /// Where chance begins.
+    /// Where chance begins: another one for each owner of each start, since attempts at an election are told apart by it.
     pub seed: u64,
     /// Limits and times.
     pub settings: OwnerSettings,
@@ -346,7 +346,9 @@ impl<P: Partition> Owner<P> {
     /// Drives the owner until every handle is gone. `sleep_until` waits for a moment of the clock's elapsed time.
     pub async fn run<S: std::future::Future<Output = ()>>(mut self, sleep_until: impl Fn(Duration) -> S) {
         let mut sleep: Option<(Duration, std::pin::Pin<Box<S>>)> = None;
+        let span = tracing::info_span!("partition", name = %self.name, node = %self.node);
         std::future::poll_fn(|cx| {
+            let _entered = span.enter();
             loop {
                 if self.poll(cx).is_ready() {
                     return Poll::Ready(());
