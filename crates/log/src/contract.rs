@@ -32,7 +32,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// 2. **Durable before told**: a group is acknowledged, counted in [`Bounds::end`] and given to readers only when it is
 ///    durable as the backend promises, and from then on it stays, but for what the topic's [`Cleanup`](crate::Cleanup)
 ///    may forget: of a compacted topic, records that a newer record of the same key follows, and deletions after their
-///    time. The newest group of a partition keeps its attributes even if its records are forgotten.
+///    time. Its newest group keeps its attributes even if its records are forgotten.
 /// 3. **In order**: groups of one writer land in the order of their appends, and [`Ack`]s arrive in that order.
 /// 4. **One newest writer**: see [`Prepared`].
 /// 5. **Never a guess**: see [`Outcome`].
@@ -41,7 +41,7 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// # Errors
     /// `Invalid` for a name or number that is not possible, `Conflict` if it is there with another number of
-    /// partitions or cleanup, `Unavailable`.
+    /// partitions or cleanup, `Unavailable`, `Unknown`.
     fn create_topic<'a>(&'a self, name: &'a str, spec: TopicSpec) -> BoxFuture<'a, Result<Topic, Error>>;
 
     /// Finds a topic.
@@ -54,7 +54,7 @@ pub trait Log: Send + Sync + 'static {
     /// again; a new topic of that name has another identity.
     ///
     /// # Errors
-    /// `NotFound`, `Unavailable`.
+    /// `NotFound`, `Unavailable`, `Unknown`.
     fn delete_topic<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Error>>;
 
     /// The first and the next offset of a partition.

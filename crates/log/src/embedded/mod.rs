@@ -96,6 +96,9 @@ pub struct Usage {
 }
 
 impl EmbeddedLog {
+    /// Most partitions of all topics together; a topic beyond is refused.
+    pub const PARTITIONS_MAX: u32 = 1_000_000;
+
     /// Opens the log in the folder at `path`, which is made if it is not there.
     ///
     /// # Errors
@@ -182,11 +185,17 @@ impl EmbeddedLog {
 
     fn create(&self, name: &str, spec: &TopicSpec) -> Result<Topic, Error> {
         Topic::validate(name, spec)?;
-        let unavailable = |error: std::io::Error| {
-            Error::new(ErrorKind::Unavailable, format!("topic {name} cannot be created: {error}"))
-                .caused_by(error)
-        };
-        let id = self.shelf.disk.fresh_id().map_err(unavailable)?;
+        let partitions: u32 =
+            self.shelf.manifest().topics.iter().map(|entry| entry.topic.spec.partitions).sum();
+        if spec.partitions > EmbeddedLog::PARTITIONS_MAX.saturating_sub(partitions) {
+            let message = format!(
+                "topic {name}: a folder has {} partitions at most, of all topics together",
+                EmbeddedLog::PARTITIONS_MAX
+            );
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        let failed = |error| self.change_failed(&format!("topic {name} cannot be created"), error);
+        let id = self.shelf.disk.fresh_id().map_err(failed)?;
         let add = |manifest: &mut manifest::Manifest| {
             if let Some(entry) = manifest.topic(name) {
                 return Err(entry.topic.clone());
@@ -208,7 +217,7 @@ impl EmbeddedLog {
                         recovery::add_topic(&self.shelf, entry, |_| SlotState::default());
                     }
                 })
-                .map_err(unavailable)?,
+                .map_err(failed)?,
         };
         match added {
             Ok(entry) => Ok(entry.topic),
@@ -236,11 +245,14 @@ impl EmbeddedLog {
         match self.shelf.change(remove, leave) {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(Error::new(ErrorKind::NotFound, format!("there is no topic {name}"))),
-            Err(error) => {
-                let message = format!("topic {name} cannot be deleted: {error}");
-                Err(Error::new(ErrorKind::Unavailable, message).caused_by(error))
-            }
+            Err(error) => Err(self.change_failed(&format!("topic {name} cannot be deleted"), error)),
         }
+    }
+
+    /// A change of the topics failed: if it may be on the disk all the same, its outcome is unknown.
+    fn change_failed(&self, what: &str, error: std::io::Error) -> Error {
+        let kind = if self.shelf.in_doubt() { ErrorKind::Unknown } else { ErrorKind::Unavailable };
+        Error::new(kind, format!("{what}: {error}")).caused_by(error)
     }
 }
 

@@ -139,6 +139,11 @@ impl Shelf {
         self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the disk may have another manifest than this.
+    pub(super) fn in_doubt(&self) -> bool {
+        self.doubt().open
+    }
+
     /// Stores a manifest; the caller has the lock of the current one.
     fn store(&self, manifest: &Manifest) -> io::Result<()> {
         manifest.write(&*self.disk)?;
