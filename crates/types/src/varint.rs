@@ -15,7 +15,17 @@ pub fn put_signed(out: &mut Vec<u8>, value: i64) {
 }
 
 /// Takes a number off the front of `input`; `None` if it is cut short or longer than 64 bits.
+#[inline]
 pub fn take(input: &mut &[u8]) -> Option<u64> {
+    // Most numbers are small.
+    if let [byte @ 0..0x80, rest @ ..] = *input {
+        *input = rest;
+        return Some(u64::from(*byte));
+    }
+    take_long(input)
+}
+
+fn take_long(input: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for (i, &byte) in input.iter().enumerate().take(10) {
         let bits = u64::from(byte & 0x7f);

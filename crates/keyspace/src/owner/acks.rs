@@ -77,7 +77,8 @@ impl<P: Partition> Owner<P> {
                         group.version.sequence, ack.sequence,
                         "outcomes come in the order of the appends"
                     );
-                    self.metrics.append_seconds.record(self.polled_at.saturating_sub(group.with.sent));
+                    let polled_at = self.polled_at();
+                    self.metrics.append_seconds.record(polled_at.saturating_sub(group.with.sent));
                     self.anchor = Some(group.with.sent);
                     landed.push(Landed { group, first, next });
                 }

@@ -127,8 +127,8 @@ impl<P: Partition> Owner<P> {
 
     fn run_query(&mut self, query: &P::Query, reply: ReplyTo<P>) {
         let scratch = std::mem::take(&mut self.scratch);
-        let view =
-            View::new(&self.state, &self.pending, self.tick.max(self.state.time())).with_scratch(scratch);
+        let time = self.tick();
+        let view = View::new(&self.state, &self.pending, time).with_scratch(scratch);
         let result = catch_unwind(AssertUnwindSafe(|| self.partition.query(&view, query)));
         let (saw_pending, fault) = (view.saw_pending(), view.take_fault());
         self.scratch = view.take_scratch();
@@ -138,7 +138,7 @@ impl<P: Partition> Owner<P> {
 
     fn run_command(&mut self, epoch: Epoch, asked: Asked<P>) {
         let mut random = self.random.clone();
-        let (time, version) = (self.tick.max(self.state.time()), Version::new(epoch, self.sent.next()));
+        let (time, version) = (self.tick(), Version::new(epoch, self.sent.next()));
         let scratch = std::mem::take(&mut self.scratch);
         let view = View::new(&self.state, &self.pending, time).with_scratch(scratch);
         let mut cx = Master::new(view, &mut random);
@@ -210,6 +210,7 @@ impl<P: Partition> Owner<P> {
             Vec<ReplyTo<P>>,
         ) -> PendingGroup<InFlight<P::Answer, P::Error>>,
     ) {
+        let polled_at = self.polled_at();
         let Held::Writer(writer) = &mut self.held else {
             return send(asked.reply, Err(Failure::Unavailable));
         };
@@ -218,7 +219,7 @@ impl<P: Partition> Owner<P> {
                 if let Some(id) = asked.request {
                     self.asked.insert((id.client, id.sequence), (asked.hash, group.version.sequence));
                 }
-                let mut pending = pending(group.records, self.polled_at, asked.reply.into_iter().collect());
+                let mut pending = pending(group.records, polled_at, asked.reply.into_iter().collect());
                 if self.reply_early() {
                     let (waiting, answer) =
                         (std::mem::take(&mut pending.with.waiting), pending.with.answer.clone());

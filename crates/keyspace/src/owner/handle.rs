@@ -194,7 +194,7 @@ impl<P: Partition> Owner<P> {
         true
     }
 
-    pub(super) fn note_status(&self) {
+    pub(super) fn note_status(&mut self) {
         self.metrics.queue.set(count(self.mailbox.len()));
         self.metrics.pending.set(count(self.pending.len()));
         self.metrics.held_reads.set(count(self.reads.len()));
@@ -203,14 +203,13 @@ impl<P: Partition> Owner<P> {
         next.store(self.state.next().0, Ordering::Relaxed);
         pending.store(self.pending.len(), Ordering::Relaxed);
         held_reads.store(self.reads.len(), Ordering::Relaxed);
-        let name = self.phase.name();
-        let mut shown = phase.lock().unwrap_or_else(PoisonError::into_inner);
-        if shown.0 != name || shown.1.is_some() != self.broken.is_some() {
+        let showing = (self.phase.name(), self.epoch(), self.broken.is_some());
+        if self.shown != showing {
+            self.shown = showing;
             // A gauge is a float: epochs are small enough.
-            self.metrics
-                .serving
-                .set(self.epoch().map_or(0.0, |epoch| u32::try_from(epoch.0).unwrap_or(u32::MAX).into()));
-            *shown = (name, self.broken.clone());
+            let epoch = self.epoch().map_or(0, |epoch| u32::try_from(epoch.0).unwrap_or(u32::MAX));
+            self.metrics.serving.set(f64::from(epoch));
+            *phase.lock().unwrap_or_else(PoisonError::into_inner) = (showing.0, self.broken.clone());
         }
     }
 }

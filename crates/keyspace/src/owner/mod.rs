@@ -173,10 +173,12 @@ pub struct Owner<P: Partition> {
     phase: Phase,
     /// The phase was told something: what that began has to be polled.
     stirred: bool,
+    /// Phase, epoch and whether it is broken, as the handles show them.
+    shown: (&'static str, Option<Epoch>, bool),
     /// The clock's time when the owner was polled last: one for all messages of a turn.
-    tick: EventTime,
-    /// And the elapsed time then: what is sent in a turn was sent no earlier.
-    polled_at: Duration,
+    tick: Option<EventTime>,
+    /// And the elapsed time: what is sent in a turn was sent no earlier.
+    polled_at: Option<Duration>,
     /// Room for the bytes of a key.
     scratch: Vec<u8>,
     held: Held,
@@ -264,8 +266,9 @@ impl<P: Partition> Owner<P> {
             metrics,
             phase: Phase::Standby,
             stirred: false,
-            tick: clock.now(),
-            polled_at: clock.elapsed(),
+            shown: ("", None, false),
+            tick: None,
+            polled_at: None,
             scratch: Vec::new(),
             held: Held::Nothing,
             call: None,
@@ -304,7 +307,7 @@ impl<P: Partition> Owner<P> {
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut turns = self.settings.turn_max;
         let mut batches = BATCHES_MAX;
-        (self.tick, self.polled_at) = (self.clock.now(), self.clock.elapsed());
+        (self.tick, self.polled_at) = (None, None);
         loop {
             let mut moved = self.poll_orders(cx);
             moved |= self.poll_call(cx);
@@ -396,6 +399,17 @@ impl<P: Partition> Owner<P> {
 
     fn now(&self) -> Duration {
         self.clock.elapsed()
+    }
+
+    /// The elapsed time of this turn, no later than anything in it.
+    fn polled_at(&mut self) -> Duration {
+        *self.polled_at.get_or_insert_with(|| self.clock.elapsed())
+    }
+
+    /// The partition's time of this turn.
+    fn tick(&mut self) -> EventTime {
+        let now = *self.tick.get_or_insert_with(|| self.clock.now());
+        now.max(self.state.time())
     }
 
     /// The partition's time: the later of the clock and the log's last timestamp.
