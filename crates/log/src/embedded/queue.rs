@@ -45,15 +45,18 @@ impl Gathered {
     }
 }
 
-/// Turns of the processor that the committer leaves to the owners before it takes what has come: owners that were just
-/// woken append in them, and one sync serves more. Measured: 45 groups a sync instead of 33, with 64 in flight.
-const GATHER_TURNS_MAX: usize = 24;
+/// Turns of the processor that the committer leaves to the owners, at most, before it takes what has come: owners that were
+/// just woken append in them, and one sync serves more. It waits for [`GATHER_PERCENT`] of what the last sync served.
+const GATHER_TURNS_MAX: usize = 96;
 /// Turns in a row that bring nothing, after which it waits no longer.
-const GATHER_TURNS_STILL: usize = 3;
+const GATHER_TURNS_STILL: usize = 24;
+const GATHER_PERCENT: usize = 90;
 
 #[derive(Default)]
 struct State {
     gathered: Gathered,
+    /// Groups that the last sync served.
+    last: usize,
     /// Whether the committer sleeps.
     idle: bool,
     closed: bool,
@@ -136,13 +139,14 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Leaves the owners some turns as long as they bring more.
+    /// Leaves the owners some turns as long as they may bring more.
     fn gather<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let (mut count, mut still) = (0, 0);
+        let enough = state.last * GATHER_PERCENT / 100;
         for _ in 0..GATHER_TURNS_MAX {
             let now = state.gathered.groups.len();
             still = if now == count { still + 1 } else { 0 };
-            if still == GATHER_TURNS_STILL || state.closed {
+            if now >= enough && still > 0 || still == GATHER_TURNS_STILL || state.closed {
                 break;
             }
             count = now;
@@ -150,6 +154,7 @@ impl Queue {
             std::thread::yield_now();
             state = self.state();
         }
+        state.last = state.gathered.groups.len();
         state
     }
 
