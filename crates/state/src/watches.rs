@@ -302,6 +302,13 @@ impl Watches {
     }
 }
 
+impl Drop for Watches {
+    /// Who watches learns that nobody tells any more, whatever the owner ended by.
+    fn drop(&mut self) {
+        self.end_all();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use affinity_types::{Epoch, Sequence};
