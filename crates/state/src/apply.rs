@@ -211,6 +211,13 @@ impl State {
         self.leases.iter().map(|(epoch, lease)| (*epoch, *lease))
     }
 
+    /// What the store held when it was opened does not tell when a master was heard last: for all its epochs, `heard`.
+    pub fn assume_lease(&mut self, lease_ms: u64, heard: Duration) {
+        if self.epoch > Epoch::NONE {
+            self.leases.insert(self.epoch, Lease { lease_ms, heard });
+        }
+    }
+
     /// The leases of `epoch` and those before it are over or given up.
     pub fn forget_leases(&mut self, epoch: Epoch) {
         self.leases.retain(|e, _| *e > epoch);

@@ -79,6 +79,12 @@ impl<T> Pending<T> {
         self.groups.front().map(|group| group.version.sequence)
     }
 
+    /// Sequence of the newest group.
+    #[must_use]
+    pub fn newest(&self) -> Option<Sequence> {
+        self.groups.back().map(|group| group.version.sequence)
+    }
+
     /// Takes the oldest group out: its outcome is known.
     pub fn pop(&mut self) -> Option<PendingGroup<T>> {
         let group = self.groups.pop_front()?;

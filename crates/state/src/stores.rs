@@ -37,7 +37,8 @@ impl StoreNames {
 
     /// Where a record's value lives: its store and its key there; `None` for the system's records and for stores that
     /// this build does not have.
-    pub(crate) fn place<'a>(&self, kind: RecordKind, key: &'a [u8]) -> Option<(StoreId, &'a [u8])> {
+    #[must_use]
+    pub fn place<'a>(&self, kind: RecordKind, key: &'a [u8]) -> Option<(StoreId, &'a [u8])> {
         match kind {
             RecordKind::Main => Some((StoreId::MAIN, key)),
             RecordKind::Control => None,

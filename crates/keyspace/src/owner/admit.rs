@@ -121,7 +121,11 @@ impl<P: Partition> Owner<P> {
             Known::Expired => Err(Failure::RequestExpired),
             Known::FromTheFuture => Err(Failure::Invalid("the request was issued in the future")),
         };
-        send(reply, answer);
+        match (reply, answer) {
+            // Like the first answer to it, it waits for the gate.
+            (Some(reply), Ok(answer)) => self.answer_landed(vec![reply], answer),
+            (reply, answer) => send(reply, answer),
+        }
         None
     }
 

@@ -1,5 +1,6 @@
 //! Reading the log: as a standby, as a candidate, and where a gap shows that somebody else wrote.
 
+use std::collections::BTreeMap;
 use std::task::{Context, Poll};
 
 use affinity_log::{Batch, Error, Tail};
@@ -16,7 +17,8 @@ use crate::phase::Phase;
 #[derive(Default)]
 struct Followed {
     landed: Vec<Version>,
-    changed: Vec<(StoreId, Bytes)>,
+    /// The last change of each key.
+    changed: BTreeMap<(StoreId, Bytes), Version>,
 }
 
 impl<P: Partition> Owner<P> {
@@ -84,12 +86,12 @@ impl<P: Partition> Owner<P> {
             Noted::Applied { version } => followed.landed.push(version),
             Noted::Stale { kind: RecordKind::Control, .. } => {}
             Noted::Stale { kind, key } => drop(stale.insert((kind.number(), Key::copy_from(key)))),
-            Noted::Written { kind, record_key, store, key, repair, .. } => {
+            Noted::Written { kind, record_key, store, key, version, repair } => {
                 if !stale.is_empty() {
                     stale.remove(&(kind.number(), Key::copy_from(record_key)));
                 }
                 if watched && !repair {
-                    followed.changed.push((store, Bytes::copy_from_slice(key)));
+                    followed.changed.insert((store, Bytes::copy_from_slice(key)), version);
                 }
             }
         };
@@ -105,18 +107,19 @@ impl<P: Partition> Owner<P> {
 
     /// Tells watchers and askers what was found in the log.
     fn tell_followed(&mut self, followed: Followed) {
-        for (store, key) in followed.changed {
+        for ((store, key), version) in followed.changed {
             let Ok(value) = self.state.get(store, &key) else { continue };
-            let version = value.as_ref().map(affinity_memstore::Value::version);
             let bytes = value.map(|value| Bytes::copy_from_slice(value.bytes()));
-            let newest = followed.landed.last().copied().unwrap_or_default();
-            self.watches.tell(store, &key, version.unwrap_or(newest), bytes.as_ref());
+            self.watches.tell(store, &key, version, bytes.as_ref());
         }
         for version in followed.landed {
             if self.epoch() == Some(version.epoch) {
                 self.pending.with(version.sequence, |with| with.read = true);
             }
             if let Some(landed) = self.undecided.remove(&version) {
+                for (store, key, event) in &landed.events {
+                    self.watches.send(*store, key, event);
+                }
                 let Some(answer) = landed.answer else { continue };
                 self.answer_landed(landed.waiting, answer);
             }

@@ -237,15 +237,12 @@ impl<P: Partition> Owner<P> {
         let Parts { place, topic, name, node, log, coordinator, memstore, keep_requests, .. } = parts;
         let Parts { clock, schemas: (control_schema, store_key_schema), seed, settings, .. } = parts;
         let names = StoreNames::new(P::STORES, store_key_schema);
-        let state = State::open(memstore, names, topic, settings.requests.clone(), keep_requests)?;
+        let mut state = State::open(memstore, names, topic, settings.requests.clone(), keep_requests)?;
+        state.assume_lease(settings.lease_ms, clock.elapsed());
         #[cfg(feature = "mutants")]
-        let state = {
-            let mut state = state;
-            if settings.removed == Some(Protection::EpochFilter) {
-                state.without_epoch_filter();
-            }
-            state
-        };
+        if settings.removed == Some(Protection::EpochFilter) {
+            state.without_epoch_filter();
+        }
         let (send_order, orders) = mpsc::channel(4);
         let (send, mailbox) = mpsc::channel(settings.queue_max);
         let status = Arc::new(handle::Shared::default());
@@ -343,7 +340,9 @@ impl<P: Partition> Owner<P> {
         let gate = self.gate.filter(|_| !self.gated.is_empty() || !self.reads.is_empty());
         let idle =
             self.is_idle().then(|| self.last_sent_at + Duration::from_millis(self.settings.idle_noop_ms));
-        [self.retry_at, self.tail_at, gate, idle].into_iter().flatten().min()
+        // While a call is under way no tail is opened: its answer wakes.
+        let tail_at = self.tail_at.filter(|_| self.call.is_none());
+        [self.retry_at, tail_at, gate, idle].into_iter().flatten().min()
     }
 
     /// Drives the owner until every handle is gone. `sleep_until` waits for a moment of the clock's elapsed time.

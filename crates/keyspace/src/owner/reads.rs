@@ -5,6 +5,7 @@ use std::time::Duration;
 use affinity_log::{AppendError, Newest};
 use affinity_state::PendingGroup;
 use affinity_types::{Attributes, Group, Key, RecordKind, Sequence, Version, control};
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{Held, InFlight, Owner, Protection};
@@ -130,7 +131,11 @@ impl<P: Partition> Owner<P> {
         if self.repair() {
             return true;
         }
-        let unproven = self.reads.front().is_some_and(|read| read.after >= self.sent) && !self.fresh();
+        // A later group may prove it that is in flight or acknowledged; one that was refused proves nothing.
+        let latest = self.pending.newest().max(self.acked);
+        let unproven =
+            self.reads.front().is_some_and(|read| latest.is_none_or(|latest| read.after >= latest))
+                && !self.fresh();
         let lease = Duration::from_millis(self.settings.lease_ms);
         let renew = self.idles()
             && self.settings.reads == Reads::Lease
@@ -152,10 +157,23 @@ impl<P: Partition> Owner<P> {
         }
         let mut records = Vec::new();
         let mut repairs = Vec::new();
+        let mut room = self.log.limits().group_bytes_max;
         for (number, key) in &self.stale {
             let Some(kind) = RecordKind::from_number(*number) else { continue };
+            // A pending change of a key lands behind the stale record: its acknowledgement mends the key.
+            let place = self.state.names().place(kind, key);
+            if place.is_some_and(|(store, key)| self.pending.get(store, key).is_some()) {
+                continue;
+            }
             match self.state.repair(kind, key) {
-                Ok(Some(record)) => records.push(record),
+                Ok(Some(record)) => {
+                    let bytes = key.len() + record.value.as_ref().map_or(0, Bytes::len);
+                    if !records.is_empty() && bytes > room {
+                        break;
+                    }
+                    room = room.saturating_sub(bytes);
+                    records.push(record);
+                }
                 Ok(None) => {}
                 Err(error) => {
                     self.break_down(&error);
@@ -167,8 +185,7 @@ impl<P: Partition> Owner<P> {
                 break;
             }
         }
-        // A pending change of a key lands behind the stale record: its acknowledgement mends the key.
-        if !self.pending.is_empty() {
+        if repairs.is_empty() {
             return false;
         }
         for (kind, key) in &repairs {
@@ -189,9 +206,11 @@ impl<P: Partition> Owner<P> {
             Group { version, time: self.time(), attributes: Attributes::default(), records }
         };
         let Held::Writer(writer) = &mut self.held else { return false };
+        // The lease counts from here: a pause during the append must not lengthen it.
+        let sent = self.clock.elapsed();
         match writer.append(&group) {
             Ok(()) => {
-                let with = InFlight::own(group.time, self.clock.elapsed(), repairs);
+                let with = InFlight::own(group.time, sent, repairs);
                 self.pushed(PendingGroup { version, changes: Vec::new(), with });
                 true
             }

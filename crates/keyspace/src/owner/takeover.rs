@@ -85,7 +85,6 @@ impl<P: Partition> Owner<P> {
     fn bar(&mut self, epoch: Epoch) {
         let barrier = control::barrier_group(epoch, self.time(), self.settings.lease_ms, self.control_schema);
         let Held::Writer(writer) = &mut self.held else { return self.happen(Event::OutcomeUnknown) };
-        self.own_epochs.insert(epoch);
         self.last_sent_at = self.clock.elapsed();
         match writer.append(&barrier) {
             Ok(()) => self.sent = Sequence::FIRST,
@@ -103,6 +102,8 @@ impl<P: Partition> Owner<P> {
         self.contiguity = Contiguity::default();
         let next = self.state.next();
         self.contiguity.observe(&Outcome::Appended { first: next, next });
+        // Not before: a barrier of this epoch that came first would be another's, with a lease of its own.
+        self.own_epochs.insert(epoch);
         self.gate = self.gate.max(self.gate_of(epoch));
         for (_, lost) in std::mem::take(&mut self.undecided) {
             self.answer_all(lost, &Failure::Unavailable);
@@ -132,7 +133,10 @@ impl<P: Partition> Owner<P> {
             // A repair that is lost is still due; one that has landed will be read.
             self.stale.extend(group.with.repairs.iter().map(|(kind, key)| (kind.number(), key.clone())));
             match group.with {
-                InFlight { read: true, answer: Some(answer), waiting, .. } => {
+                InFlight { read: true, answer: Some(answer), waiting, events, .. } => {
+                    for (store, key, event) in &events {
+                        self.watches.send(*store, key, event);
+                    }
                     self.answer_landed(waiting, answer);
                 }
                 undecided => drop(self.undecided.insert(group.version, undecided)),
