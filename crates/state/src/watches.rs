@@ -215,6 +215,9 @@ impl Drop for Watch {
     }
 }
 
+/// So few watches are not worth a sweep.
+const SWEEP_MIN: usize = 1024;
+
 /// The watched keys of a partition.
 #[derive(Debug)]
 pub struct Watches {
@@ -222,18 +225,20 @@ pub struct Watches {
     cells: HashMap<(StoreId, Bytes), Arc<Cell>>,
     /// Watches given out since the table was last swept of cells that nobody watches.
     since_sweep: usize,
+    /// At how many of them it is swept again: twice as many as there were, or watching one key costs a sweep each.
+    sweep_at: usize,
 }
 
 impl Watches {
     /// No watches yet.
     #[must_use]
     pub fn new(settings: WatchSettings) -> Watches {
-        Watches { settings, cells: HashMap::new(), since_sweep: 0 }
+        Watches { settings, cells: HashMap::new(), since_sweep: 0, sweep_at: SWEEP_MIN }
     }
 
     /// Watches a key whose value now has `version`: updates after that are told. `None` at the limit.
     pub fn watch(&mut self, store: StoreId, key: &Bytes, version: Version) -> Option<Watch> {
-        if self.since_sweep >= self.settings.watches_max.min(self.cells.len() + 1024) {
+        if self.since_sweep >= self.settings.watches_max.min(self.sweep_at) {
             self.sweep();
         }
         if self.since_sweep >= self.settings.watches_max {
@@ -256,7 +261,7 @@ impl Watches {
             count += watchers;
             watchers > 0
         });
-        self.since_sweep = count;
+        (self.since_sweep, self.sweep_at) = (count, 2 * count + SWEEP_MIN);
     }
 
     /// Whether anybody watches anything.
