@@ -29,7 +29,7 @@ pub struct OwnerSettings {
     pub reads: Reads,
     /// Length of the read lease in milliseconds. Default 300.
     pub lease_ms: u64,
-    /// How far the rates of two clocks may differ, in percent. Default 5; below 100.
+    /// How far the rates of two clocks may differ, in percent. Default 5; more than 50 counts as 50.
     pub clock_drift_percent: u64,
     /// An idle master appends a no-op so often, in milliseconds, so that others' appends show; where the log knows its
     /// newest writer at once it appends none. Default 5000.

@@ -33,7 +33,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///    durable as the backend promises, and from then on it stays, but for what the topic's [`Cleanup`](crate::Cleanup)
 ///    may forget: of a compacted topic, records that a newer record of the same key follows, and deletions after their
 ///    time. Its newest group keeps its attributes even if its records are forgotten.
-/// 3. **In order**: groups of one writer land in the order of their appends, and [`Ack`]s arrive in that order.
+/// 3. **In order**: groups of one writer land in the order of their appends, each only if all before it have landed, and
+///    [`Ack`]s arrive in that order.
 /// 4. **One newest writer**: see [`Prepared`].
 /// 5. **Never a guess**: see [`Outcome`].
 pub trait Log: Send + Sync + 'static {

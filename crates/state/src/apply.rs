@@ -330,8 +330,9 @@ impl State {
 
     /// A mastership begins, with leases of this length; those that ran out long ago, however clocks drift, are forgotten.
     fn begin_lease(&mut self, epoch: Epoch, lease_ms: u64, received: Duration) {
-        self.leases
-            .retain(|_, lease| lease.heard + Duration::from_millis(LEASES_KEPT * lease.lease_ms) > received);
+        self.leases.retain(|_, lease| {
+            lease.heard + Duration::from_millis(lease.lease_ms.saturating_mul(LEASES_KEPT)) > received
+        });
         self.leases.insert(epoch, Lease { lease_ms, heard: received });
     }
 

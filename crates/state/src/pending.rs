@@ -104,6 +104,12 @@ impl<T> Pending<T> {
         }
     }
 
+    /// Does something to what is kept with each group up to that of `sequence`.
+    pub fn through(&mut self, sequence: Sequence, mut change: impl FnMut(&mut T)) {
+        let up_to = self.groups.iter_mut().take_while(|group| group.version.sequence <= sequence);
+        up_to.for_each(|group| change(&mut group.with));
+    }
+
     fn index(&self, sequence: Sequence) -> Option<usize> {
         self.groups.binary_search_by_key(&sequence, |group| group.version.sequence).ok()
     }

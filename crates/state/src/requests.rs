@@ -73,9 +73,11 @@ impl Requests {
     pub fn note(&mut self, request: &Request, time: EventTime) {
         let id = (request.id.client, request.id.sequence);
         let entry = Entry { hash: request.hash, answer: request.result.clone() };
-        if self.entries.insert(id, entry).is_none() {
-            self.order.push_back((id, time, request.id.issued));
+        // One without issue time may run again after its window: it is as young as its last run.
+        if self.entries.insert(id, entry).is_some() {
+            self.order.retain(|(other, ..)| *other != id);
         }
+        self.order.push_back((id, time, request.id.issued));
         while self.order.len() > self.settings.request_window_entries {
             self.forget_oldest();
         }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use affinity_log::{Batch, Error, Tail};
 use affinity_memstore::StoreId;
 use affinity_state::Noted;
-use affinity_types::{Key, RecordKind, Version};
+use affinity_types::{Key, RecordKind, Sequence, Version};
 use bytes::Bytes;
 
 use super::{Call, Owner, Protection};
@@ -114,15 +114,25 @@ impl<P: Partition> Owner<P> {
         }
         for version in followed.landed {
             if self.epoch() == Some(version.epoch) {
-                self.pending.with(version.sequence, |with| with.read = true);
+                self.pending.through(version.sequence, |with| with.read = true);
             }
-            if let Some(landed) = self.undecided.remove(&version) {
-                for (store, key, event) in &landed.events {
-                    self.watches.send(*store, key, event);
-                }
-                let Some(answer) = landed.answer else { continue };
-                self.answer_landed(landed.waiting, answer);
+            // What landed has everything of its epoch before it in the log, though compaction may have taken that.
+            let first = Version::new(version.epoch, Sequence::FIRST);
+            let landed: Vec<_> = self.undecided.range(first..=version).map(|(version, _)| *version).collect();
+            for version in landed {
+                self.tell_landed(version);
             }
+        }
+    }
+
+    /// A group whose outcome was not known is in the log.
+    fn tell_landed(&mut self, version: Version) {
+        let Some(landed) = self.undecided.remove(&version) else { return };
+        for (store, key, event) in &landed.events {
+            self.watches.send(*store, key, event);
+        }
+        if let Some(answer) = landed.answer {
+            self.answer_landed(landed.waiting, answer);
         }
     }
 

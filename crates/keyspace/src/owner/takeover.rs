@@ -117,10 +117,11 @@ impl<P: Partition> Owner<P> {
         if known || self.removed(Protection::Gate) {
             return None;
         }
-        let drift = self.settings.clock_drift_percent.min(99);
+        let drift = self.settings.clock_drift_percent.min(50);
         let earlier = self.state.leases().filter(|(e, _)| *e < epoch && !self.own_epochs.contains(e));
         let ends = earlier.map(|(_, lease)| {
-            lease.heard + Duration::from_millis((lease.lease_ms * (100 + drift)).div_ceil(100 - drift))
+            lease.heard
+                + Duration::from_millis(lease.lease_ms.saturating_mul(100 + drift).div_ceil(100 - drift))
         });
         ends.max().filter(|end| *end > self.now())
     }
