@@ -36,7 +36,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// Data lost or restored from a backup break all of it, and a coordinator cannot know. That is why epochs are also
 /// held against the log: a candidate takes `max(coordinator, highest in the log) + 1`, and never serves if its replay
-/// meets its epoch or a higher one in another's hand (`CONSISTENCY` 1.2).
+/// meets its epoch or a higher one in another's hand.
 ///
 /// Calls begin when their future is first polled.
 pub trait Coordinator: Send + Sync + 'static {

@@ -2,7 +2,7 @@
 //!
 //! This room holds the [`Coordinator`] contract, reduced to what taking over needs: read and compare-and-set of a
 //! partition's (epoch, owner). It does not know the changelog, decides no assignment and watches nobody: who wins here has
-//! the right to try, and the log decides (its barrier, `DESIGN` section 6).
+//! the right to try, and the log decides (its barrier).
 //!
 //! Its invariant: **of a partition, each revision is followed by one compare-and-set at most, and epochs only grow**.
 //! Its only backend yet is [`memory`], with the faults that tests ask for.

@@ -11,7 +11,7 @@
 //!                        └─ fenced, outbid, or an unknown outcome
 //! ```
 //!
-//! The order is that of `models/takeover.py`: read the coordinator, prepare the writer, win the epoch, append the barrier, replay
+//! The order is that of the take-over model (`simulation`): read the coordinator, prepare the writer, win the epoch, append the barrier, replay
 //! to it, serve. With the epoch won before the preparation two candidates can end with no master.
 
 use affinity_cluster::{AttemptId, Cas, Mastership, NodeId, Revision, Seen};

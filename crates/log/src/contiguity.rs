@@ -6,7 +6,7 @@ use affinity_types::Offset;
 
 use crate::Outcome;
 
-/// The contiguity check (`CONSISTENCY` 1.2, step 4): a partition's only writer knows which offset each of its groups must
+/// The contiguity check: a partition's only writer knows which offset each of its groups must
 /// get. A gap between two acknowledgements means that somebody else wrote what lies in it, and the owner reads it before
 /// it believes the acknowledgement: a higher epoch there has fenced it; records of lower epochs are to be repaired.
 #[derive(Clone, Debug, Default)]

@@ -108,7 +108,7 @@ pub struct Limits {
 
 /// A prepared take-over: the second step opens the writer under its epoch.
 ///
-/// Taking over goes in this order (`CONSISTENCY` 1.2; with another order two candidates can end with no master): read the
+/// Taking over goes in this order (with another order two candidates can end with no master): read the
 /// coordinator, [`prepare`](Log::prepare), win the epoch in the coordinator, `open`, append `Barrier(epoch)`, replay to
 /// it, serve.
 ///
@@ -154,7 +154,7 @@ pub trait Writer: Send {
 
     /// Whether this is the newest writer of the partition, if the log knows that at once and for sure. `Yes` proves
     /// that no later writer's barrier was in the log at some moment during the call, so an owner may release reads by
-    /// it; where it is `Unknown`, reads need a lease or a barrier (`DESIGN` section 6).
+    /// it; where it is `Unknown`, reads need a lease or a barrier.
     fn newest(&self) -> Newest;
 }
 
