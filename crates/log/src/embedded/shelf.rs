@@ -311,6 +311,10 @@ impl Shelf {
             return Ok(false);
         }
         self.spares.fill()?;
+        // The journal went on without it meanwhile: the sealed segment becomes the spare, and two would be too many.
+        if self.sealed() > 0 {
+            self.spares.discard();
+        }
         Ok(true)
     }
 

@@ -57,6 +57,13 @@ impl Spares {
         Ok(())
     }
 
+    /// Removes the spare, if there is one; what cannot be removed now, the next opening removes.
+    pub(super) fn discard(&self) {
+        if let Some(spare) = self.kept().take() {
+            let _ = self.disk.remove(&spare.name);
+        }
+    }
+
     fn make(&self, fill: Fill) -> io::Result<Spare> {
         let name = self.name();
         let file = self.disk.create(&name)?;
