@@ -70,7 +70,6 @@ impl<P: Partition> Owner<P> {
                     }
                     return false;
                 }
-                self.contiguity.observe(&ack.outcome);
                 self.acked = Some(ack.sequence);
                 if let Some(group) = self.pending.pop() {
                     assert_eq!(

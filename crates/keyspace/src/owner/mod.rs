@@ -24,7 +24,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use affinity_cluster::{Cas, Coordinator, NodeId, PartitionName, Seen};
-use affinity_log::{Ack, Contiguity, Log, Prepared, Tail, TopicPartition, Writer};
+use affinity_log::{Ack, Log, Prepared, Tail, TopicPartition, Writer};
 use affinity_memstore::{At, MemStore, Scan, StoreId};
 use affinity_state::{KeepRequests, State, StoreNames, Watches};
 use affinity_types::{Clock, Epoch, EventTime, Key, Offset, RecordKind, Request, Sequence, TopicId, Version};
@@ -203,7 +203,6 @@ pub struct Owner<P: Partition> {
     /// Groups whose outcome the log will tell.
     undecided: BTreeMap<Version, InFlight<P::Answer, P::Error>>,
     watches: Watches,
-    contiguity: Contiguity,
     /// An acknowledgement that waits until the gap before it is read.
     kept_ack: Option<Ack>,
     /// The last group sent, the last one acknowledged, and when that was sent.
@@ -280,7 +279,6 @@ impl<P: Partition> Owner<P> {
             asked: HashMap::new(),
             undecided: BTreeMap::new(),
             watches: Watches::new(settings.watches.clone()),
-            contiguity: Contiguity::default(),
             kept_ack: None,
             sent: Sequence::FIRST,
             acked: None,

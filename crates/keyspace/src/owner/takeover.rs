@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use affinity_cluster::{AttemptId, Cas, Mastership, Revision};
-use affinity_log::{AppendError, Contiguity, ErrorKind, Newest, Outcome};
+use affinity_log::{AppendError, ErrorKind, Newest};
 use affinity_types::{Epoch, Sequence, control};
 
 use super::{Call, Held, InFlight, Owner, Protection};
@@ -99,9 +99,6 @@ impl<P: Partition> Owner<P> {
     /// The barrier is replayed: serve from here on.
     fn serve(&mut self, epoch: Epoch) {
         (self.tail, self.gap, self.refusing) = (None, None, false);
-        self.contiguity = Contiguity::default();
-        let next = self.state.next();
-        self.contiguity.observe(&Outcome::Appended { first: next, next });
         // Not before: a barrier of this epoch that came first would be another's, with a lease of its own.
         self.own_epochs.insert(epoch);
         self.gate = self.gate.max(self.gate_of(epoch));
