@@ -5,8 +5,8 @@ use std::fmt::Display;
 
 use affinity_memstore::StoreId;
 use affinity_state::{Pending, PendingValue, State, StoreNames};
-use affinity_types::codec::{Decode, Encode};
-use affinity_types::{EventTime, Key, Record, RecordKind, Version};
+use affinity_types::codec::{Decode, Encode, Room};
+use affinity_types::{EventTime, Key, Record, RecordKind, Sequence, Version};
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -20,12 +20,20 @@ pub struct View<'a> {
     state: &'a State,
     pending: &'a dyn Overlay,
     now: EventTime,
-    /// Whether anything pending was seen.
-    saw_pending: Cell<bool>,
+    /// The newest pending group of which anything was seen.
+    saw: Cell<Option<Sequence>>,
     /// What could not be read: the handler's result does not count then.
     fault: RefCell<Option<String>>,
-    /// Room for the bytes of a key.
-    scratch: RefCell<Vec<u8>>,
+    scratch: &'a Scratch,
+}
+
+/// Room that the views of a partition use one after the other.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    /// For the bytes of a key.
+    key: RefCell<Vec<u8>>,
+    /// For what values keep of their bytes.
+    room: RefCell<Room>,
 }
 
 /// Pending changes, whatever their owner keeps with them.
@@ -41,15 +49,13 @@ impl<T> Overlay for Pending<T> {
 }
 
 impl<'a> View<'a> {
-    pub(crate) fn new(state: &'a State, pending: &'a dyn Overlay, now: EventTime) -> View<'a> {
-        View {
-            state,
-            pending,
-            now,
-            saw_pending: Cell::new(false),
-            fault: RefCell::new(None),
-            scratch: RefCell::default(),
-        }
+    pub(crate) fn new(
+        state: &'a State,
+        pending: &'a dyn Overlay,
+        now: EventTime,
+        scratch: &'a Scratch,
+    ) -> View<'a> {
+        View { state, pending, now, saw: Cell::new(None), fault: RefCell::new(None), scratch }
     }
 
     /// The partition's time: the later of the owner's clock and the log's last timestamp.
@@ -85,7 +91,7 @@ impl<'a> View<'a> {
         key: &K,
         take: impl FnOnce(&[u8]) -> T,
     ) -> Option<(T, Version)> {
-        let mut encoded = self.scratch.borrow_mut();
+        let mut encoded = self.scratch.key.borrow_mut();
         encoded.clear();
         key.encode(&mut encoded);
         self.read_bytes(store, &encoded, take)
@@ -99,7 +105,7 @@ impl<'a> View<'a> {
     ) -> Option<(T, Version)> {
         let alive = |expires: Option<EventTime>| expires.is_none_or(|expires| expires > self.now);
         if let Some((value, version, expires)) = self.pending.pending(store, key) {
-            self.saw_pending.set(true);
+            self.saw.set(self.saw.get().max(Some(version.sequence)));
             return value.filter(|_| alive(expires)).map(|value| (take(&value), version));
         }
         match self.state.get(store, key) {
@@ -114,7 +120,8 @@ impl<'a> View<'a> {
     }
 
     fn decode<V: Decode>(&self, store: &str, bytes: &[u8]) -> Option<V> {
-        V::decode(bytes).map_err(|error| self.fail(format!("a value of store {store}: {error}"))).ok()
+        let decoded = V::decode_within(bytes, &mut self.scratch.room.borrow_mut());
+        decoded.map_err(|error| self.fail(format!("a value of store {store}: {error}"))).ok()
     }
 
     fn id(&self, store: &str) -> Option<StoreId> {
@@ -129,18 +136,8 @@ impl<'a> View<'a> {
         self.fault.borrow_mut().get_or_insert(what.to_string());
     }
 
-    /// Uses room that an earlier view has made; [`take_scratch`](View::take_scratch) gives it back.
-    pub(crate) fn with_scratch(mut self, scratch: Vec<u8>) -> View<'a> {
-        self.scratch = RefCell::new(scratch);
-        self
-    }
-
-    pub(crate) fn take_scratch(&self) -> Vec<u8> {
-        self.scratch.take()
-    }
-
-    pub(crate) fn saw_pending(&self) -> bool {
-        self.saw_pending.get()
+    pub(crate) fn saw(&self) -> Option<Sequence> {
+        self.saw.get()
     }
 
     pub(crate) fn take_fault(&self) -> Option<String> {
@@ -200,9 +197,9 @@ impl Change {
 pub(crate) struct Done {
     pub(crate) changes: Vec<Change>,
     pub(crate) events: Vec<(StoreId, Bytes, Bytes)>,
-    pub(crate) saw_pending: bool,
+    /// The newest pending group that it has seen anything of.
+    pub(crate) saw: Option<Sequence>,
     pub(crate) fault: Option<String>,
-    pub(crate) scratch: Vec<u8>,
 }
 
 impl<'a> Master<'a> {
@@ -292,9 +289,8 @@ impl<'a> Master<'a> {
     }
 
     pub(crate) fn finish(self) -> Done {
-        let (saw_pending, fault, scratch) =
-            (self.view.saw_pending(), self.view.take_fault(), self.view.take_scratch());
-        Done { changes: self.changes, events: self.events, saw_pending, fault, scratch }
+        let (saw, fault) = (self.view.saw(), self.view.take_fault());
+        Done { changes: self.changes, events: self.events, saw, fault }
     }
 }
 

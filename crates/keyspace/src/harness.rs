@@ -8,7 +8,7 @@ use affinity_types::codec::{Decode, Encode};
 use affinity_types::{Epoch, EventTime, Sequence, TopicId, Version};
 use bytes::Bytes;
 
-use crate::context::{Done, judge};
+use crate::context::{Done, Scratch, judge};
 use crate::random::Random;
 use crate::{Failure, Master, Partition, Reply, Store, View};
 
@@ -59,6 +59,7 @@ pub struct Harness<P: Partition> {
     sequence: Sequence,
     /// Nothing is ever pending.
     pending: Pending<()>,
+    scratch: Scratch,
 }
 
 /// What came of a command.
@@ -131,6 +132,7 @@ impl<P: Partition> Harness<P> {
             now: EventTime(0),
             sequence: Sequence::FIRST,
             pending: Pending::default(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -159,7 +161,8 @@ impl<P: Partition> Harness<P> {
     /// Runs a command, and applies what it changes.
     pub fn command(&mut self, command: P::Command) -> Outcome<P::Answer, P::Error> {
         let mut random = self.random.clone();
-        let mut cx = Master::new(View::new(&self.state, &self.pending, self.now()), &mut random);
+        let mut cx =
+            Master::new(View::new(&self.state, &self.pending, self.now(), &self.scratch), &mut random);
         let result = catch_unwind(AssertUnwindSafe(|| self.partition.command(&mut cx, &command)));
         let Done { changes, events, fault, .. } = cx.finish();
         self.random = random;
@@ -208,7 +211,7 @@ impl<P: Partition> Harness<P> {
     }
 
     fn view(&self) -> View<'_> {
-        View::new(&self.state, &self.pending, self.now())
+        View::new(&self.state, &self.pending, self.now(), &self.scratch)
     }
 
     fn look<T>(&self, look: impl FnOnce(&View<'_>) -> T) -> T {

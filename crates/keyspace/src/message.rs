@@ -8,7 +8,8 @@ use affinity_types::RequestId;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::{Partition, Reply};
+use crate::failure::Never;
+use crate::{Failure, Partition, Reply};
 
 /// A watch that has begun: the value at a version, and the updates after it.
 #[derive(Debug)]
@@ -30,6 +31,49 @@ pub struct Subscription {
 
 /// Where an answer goes.
 pub(crate) type ReplyTo<P> = oneshot::Sender<Reply<<P as Partition>::Answer, <P as Partition>::Error>>;
+
+/// Who waits for an answer: mostly one, and those who asked again under its request id.
+pub(crate) struct Waiting<A, E> {
+    first: Option<oneshot::Sender<Reply<A, E>>>,
+    more: Vec<oneshot::Sender<Reply<A, E>>>,
+}
+
+impl<A, E> From<Option<oneshot::Sender<Reply<A, E>>>> for Waiting<A, E> {
+    fn from(first: Option<oneshot::Sender<Reply<A, E>>>) -> Waiting<A, E> {
+        Waiting { first, more: Vec::new() }
+    }
+}
+
+impl<A, E> Waiting<A, E> {
+    pub(crate) fn push(&mut self, reply: oneshot::Sender<Reply<A, E>>) {
+        self.more.push(reply);
+    }
+
+    /// Takes those who wait.
+    pub(crate) fn take(&mut self) -> Waiting<A, E> {
+        Waiting { first: self.first.take(), more: std::mem::take(&mut self.more) }
+    }
+
+    /// Gives all the answer, the last one without a copy.
+    pub(crate) fn answer(self, answer: A)
+    where
+        A: Clone,
+    {
+        for reply in self.more {
+            let _ = reply.send(Ok(answer.clone()));
+        }
+        if let Some(reply) = self.first {
+            let _ = reply.send(Ok(answer));
+        }
+    }
+
+    /// Tells all what went wrong.
+    pub(crate) fn fail(self, failure: &Failure<Never>) {
+        for reply in self.first.into_iter().chain(self.more) {
+            let _ = reply.send(Err(failure.clone().widen()));
+        }
+    }
+}
 
 /// A message on its way to an owner.
 pub(crate) enum Message<P: Partition> {

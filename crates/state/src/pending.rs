@@ -1,4 +1,4 @@
-//! Changes that are decided and not yet acknowledged.
+//! Changes that are decided and not yet in the memstore.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ pub struct PendingValue {
     pub expires: Option<EventTime>,
 }
 
-/// A decided group: its changes, and what its owner keeps with it until its outcome is known.
+/// A decided group: its changes, and what its owner keeps with it until they are in the memstore.
 #[derive(Debug)]
 pub struct PendingGroup<T> {
     /// Its version.
@@ -39,17 +39,20 @@ impl Equivalent<(StoreId, Bytes)> for Place<'_> {
     }
 }
 
-/// The groups in flight in the order of their appends, over the newest value of each key in them.
+/// Decided groups in the order of their appends, over the newest value of each key in them: first those that have landed in
+/// the log and are still to be applied, then those in flight.
 #[derive(Debug)]
 pub struct Pending<T> {
     groups: VecDeque<PendingGroup<T>>,
+    /// How many have landed.
+    landed: usize,
     /// Of each key, its newest group and the place of the change in it.
     newest: HashMap<(StoreId, Bytes), (Sequence, usize)>,
 }
 
 impl<T> Default for Pending<T> {
     fn default() -> Pending<T> {
-        Pending { groups: VecDeque::new(), newest: HashMap::new() }
+        Pending { groups: VecDeque::new(), landed: 0, newest: HashMap::new() }
     }
 }
 
@@ -73,20 +76,39 @@ impl<T> Pending<T> {
         self.groups.push_back(group);
     }
 
-    /// Sequence of the oldest group.
-    #[must_use]
-    pub fn oldest(&self) -> Option<Sequence> {
-        self.groups.front().map(|group| group.version.sequence)
-    }
-
-    /// Sequence of the newest group.
+    /// Sequence of the newest group, landed or in flight.
     #[must_use]
     pub fn newest(&self) -> Option<Sequence> {
         self.groups.back().map(|group| group.version.sequence)
     }
 
-    /// Takes the oldest group out: its outcome is known.
-    pub fn pop(&mut self) -> Option<PendingGroup<T>> {
+    /// The oldest group in flight has landed; its changes stay pending until they are [`settled`](Pending::settled).
+    pub fn land(&mut self) -> Option<&mut PendingGroup<T>> {
+        let group = self.groups.get_mut(self.landed)?;
+        self.landed += 1;
+        Some(group)
+    }
+
+    /// The groups that have landed, oldest first.
+    pub fn landed(&self) -> impl DoubleEndedIterator<Item = &PendingGroup<T>> + ExactSizeIterator {
+        self.groups.range(..self.landed)
+    }
+
+    /// The groups that have landed are in the memstore.
+    pub fn settled(&mut self) -> impl Iterator<Item = PendingGroup<T>> + '_ {
+        (0..std::mem::take(&mut self.landed)).map_while(|_| self.pop())
+    }
+
+    /// Takes out the oldest group in flight, which is not to be.
+    ///
+    /// # Panics
+    /// If groups have landed and are not settled.
+    pub fn refuse(&mut self) -> Option<PendingGroup<T>> {
+        assert_eq!(self.landed, 0, "what landed is settled before anything is refused");
+        self.pop()
+    }
+
+    fn pop(&mut self) -> Option<PendingGroup<T>> {
         let group = self.groups.pop_front()?;
         for (store, key, _) in &group.changes {
             let place = Place(*store, key);
@@ -114,22 +136,20 @@ impl<T> Pending<T> {
         self.groups.binary_search_by_key(&sequence, |group| group.version.sequence).ok()
     }
 
-    /// Takes all groups out.
+    /// Takes all groups in flight out.
+    ///
+    /// # Panics
+    /// If groups have landed and are not settled.
     pub fn take_all(&mut self) -> VecDeque<PendingGroup<T>> {
+        assert_eq!(self.landed, 0, "what landed is settled before what is in flight is given up");
         self.newest.clear();
         std::mem::take(&mut self.groups)
     }
 
     /// How many groups are in flight.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.groups.len()
-    }
-
-    /// Whether none is.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+    pub fn in_flight(&self) -> usize {
+        self.groups.len() - self.landed
     }
 }
 
@@ -159,18 +179,22 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_pending_value_is_seen_until_its_own_group_is_known() {
+    fn the_newest_pending_value_is_seen_until_its_own_group_is_settled() {
         let mut pending = Pending::default();
         let key = Bytes::from_static(b"a");
         pending.push(group(1, &[("a", Some("1")), ("b", Some("1"))]));
         pending.push(group(2, &[("a", None)]));
         let seen = |pending: &Pending<u64>| pending.get(StoreId::MAIN, &key).map(|v| v.value.clone());
         assert_eq!(seen(&pending), Some(None));
-        assert_eq!(pending.pop().map(|g| g.with), Some(1));
+        assert_eq!(pending.land().map(|g| g.with), Some(1));
+        assert_eq!((pending.in_flight(), pending.landed().len()), (1, 1));
+        assert_eq!(seen(&pending), Some(None));
+        assert!(pending.get(StoreId::MAIN, &Bytes::from_static(b"b")).is_some(), "landed, not settled");
+        assert_eq!(pending.settled().map(|g| g.with).collect::<Vec<_>>(), [1]);
         assert_eq!(seen(&pending), Some(None), "the second change is still pending");
         assert_eq!(pending.get(StoreId::MAIN, &Bytes::from_static(b"b")), None);
-        assert_eq!(pending.pop().map(|g| g.with), Some(2));
+        assert_eq!(pending.refuse().map(|g| g.with), Some(2));
         assert_eq!(seen(&pending), None);
-        assert!(pending.is_empty() && pending.pop().is_none());
+        assert!(pending.in_flight() == 0 && pending.land().is_none());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The plain codecs here are those of Kafka's own serializers: bytes as they are, strings in UTF-8, integers big endian.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 /// What can be written as bytes. Equal values give equal bytes.
@@ -25,6 +25,39 @@ pub trait Decode: Sized {
     /// # Errors
     /// If the bytes are not those of such a value.
     fn decode(bytes: &[u8]) -> Result<Self, CodecError>;
+
+    /// The same, with room for what the value keeps of the bytes as they are.
+    ///
+    /// # Errors
+    /// As [`decode`](Decode::decode).
+    fn decode_within(bytes: &[u8], _room: &mut Room) -> Result<Self, CodecError> {
+        Self::decode(bytes)
+    }
+}
+
+/// Bytes of a chunk of a [`Room`].
+const CHUNK_BYTES: usize = 4096;
+
+/// Room for the bytes of many short values: they share chunks of 4 KiB, so that those who read and those who drop what was
+/// read, on another thread mostly, seldom meet at the allocator. A value kept for long keeps its chunk with it; one longer
+/// than 512 bytes has an allocation of its own.
+#[derive(Debug, Default)]
+pub struct Room {
+    chunk: BytesMut,
+}
+
+impl Room {
+    /// A copy of `bytes`.
+    pub fn keep(&mut self, bytes: &[u8]) -> Bytes {
+        if bytes.len() > CHUNK_BYTES / 8 {
+            return Bytes::copy_from_slice(bytes);
+        }
+        if self.chunk.capacity() < bytes.len() {
+            self.chunk = BytesMut::with_capacity(CHUNK_BYTES);
+        }
+        self.chunk.extend_from_slice(bytes);
+        self.chunk.split().freeze()
+    }
 }
 
 /// Bytes that are not those of the value expected.
@@ -45,6 +78,10 @@ impl Encode for Bytes {
 impl Decode for Bytes {
     fn decode(bytes: &[u8]) -> Result<Bytes, CodecError> {
         Ok(Bytes::copy_from_slice(bytes))
+    }
+
+    fn decode_within(bytes: &[u8], room: &mut Room) -> Result<Bytes, CodecError> {
+        Ok(room.keep(bytes))
     }
 }
 
@@ -133,6 +170,13 @@ impl<T: Decode> Decode for Option<T> {
             _ => Err(CodecError("neither nothing nor something".into())),
         }
     }
+
+    fn decode_within(bytes: &[u8], room: &mut Room) -> Result<Option<T>, CodecError> {
+        match bytes {
+            [1, value @ ..] => T::decode_within(value, room).map(Some),
+            other => Self::decode(other),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -153,6 +197,22 @@ mod tests {
         check(&Some(7u8), &[1, 7]);
         check(&None::<u8>, &[0]);
         check(&(), &[]);
+    }
+
+    #[test]
+    fn values_share_room_and_stay_as_they_were() {
+        let mut room = Room::default();
+        let lengths = [0, 1, 500, 512, 513, 5000];
+        let kept: Vec<_> = (0..100u8)
+            .map(|n| {
+                let bytes = vec![n; lengths[usize::from(n) % lengths.len()]];
+                (Bytes::decode_within(&bytes, &mut room).unwrap(), bytes)
+            })
+            .collect();
+        assert!(kept.iter().all(|(kept, bytes)| kept == bytes));
+        let some = Option::<Bytes>::decode_within(b"\x01value", &mut room);
+        assert_eq!(some, Ok(Some(Bytes::from_static(b"value"))));
+        assert!(Option::<Bytes>::decode_within(b"", &mut room).is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use affinity_types::{Attributes, Epoch, Group, Record, Request, RequestId, Versi
 use super::reads::HeldAnswer;
 use super::{Held, InFlight, Owner, Protection};
 use crate::context::{Done, Master, View, judge};
-use crate::message::{Message, ReplyTo, Subscription, Watched};
+use crate::message::{Message, ReplyTo, Subscription, Waiting, Watched};
 use crate::phase::{Event, Phase};
 use crate::{Failure, Partition};
 
@@ -50,7 +50,7 @@ impl<P: Partition> Owner<P> {
         }
         if self.refusing
             || self.gap.is_some()
-            || self.pending.len() >= self.settings.pending_max
+            || self.pending.in_flight() >= self.settings.pending_max
             || self.reads.len() >= self.settings.held_reads_max
         {
             return false;
@@ -101,7 +101,12 @@ impl<P: Partition> Owner<P> {
         if self.removed(Protection::RequestWindow) {
             return Some(reply);
         }
-        if let Some((theirs, sequence)) = self.asked.get(&(id.client, id.sequence)).copied() {
+        let mut asked = self.asked.get(&(id.client, id.sequence)).copied();
+        if asked.is_some_and(|(_, sequence)| self.acked.is_some_and(|acked| acked >= sequence)) {
+            self.settle();
+            asked = None;
+        }
+        if let Some((theirs, sequence)) = asked {
             if theirs != hash {
                 send(reply, Err(Failure::Conflict));
             } else if let Some(reply) = reply {
@@ -123,38 +128,35 @@ impl<P: Partition> Owner<P> {
         };
         match (reply, answer) {
             // Like the first answer to it, it waits for the gate.
-            (Some(reply), Ok(answer)) => self.answer_landed(vec![reply], answer),
+            (Some(reply), Ok(answer)) => self.answer_landed(Some(reply).into(), answer),
             (reply, answer) => send(reply, answer),
         }
         None
     }
 
     fn run_query(&mut self, query: &P::Query, reply: ReplyTo<P>) {
-        let scratch = std::mem::take(&mut self.scratch);
         let time = self.tick();
-        let view = View::new(&self.state, &self.pending, time).with_scratch(scratch);
+        let view = View::new(&self.state, &self.pending, time, &self.scratch);
         let result = catch_unwind(AssertUnwindSafe(|| self.partition.query(&view, query)));
-        let (saw_pending, fault) = (view.saw_pending(), view.take_fault());
-        self.scratch = view.take_scratch();
+        let (saw, fault) = (view.saw(), view.take_fault());
         let answer = judge(result, fault);
-        self.hold(saw_pending, HeldAnswer::Message(reply, answer));
+        self.hold(saw, HeldAnswer::Message(reply, answer));
     }
 
     fn run_command(&mut self, epoch: Epoch, asked: Asked<P>) {
         let mut random = self.random.clone();
         let (time, version) = (self.tick(), Version::new(epoch, self.sent.next()));
-        let scratch = std::mem::take(&mut self.scratch);
-        let view = View::new(&self.state, &self.pending, time).with_scratch(scratch);
+        let view = View::new(&self.state, &self.pending, time, &self.scratch);
         let mut cx = Master::new(view, &mut random);
         let result = catch_unwind(AssertUnwindSafe(|| self.partition.command(&mut cx, &asked.command)));
-        let Done { changes, events, saw_pending, fault, scratch } = cx.finish();
-        (self.random, self.scratch) = (random, scratch);
+        let Done { changes, events, saw, fault } = cx.finish();
+        self.random = random;
         let answer = match judge(result, fault) {
             Ok(answer) if !changes.is_empty() || !events.is_empty() => answer,
             unchanged => {
                 // It changes nothing: it is released as a read.
                 if let Some(reply) = asked.reply {
-                    self.hold(saw_pending, HeldAnswer::Message(reply, unchanged));
+                    self.hold(saw, HeldAnswer::Message(reply, unchanged));
                 }
                 return;
             }
@@ -188,6 +190,7 @@ impl<P: Partition> Owner<P> {
                 answer: Some(answer),
                 waiting,
                 read: false,
+                offsets: None,
             },
         });
     }
@@ -211,7 +214,7 @@ impl<P: Partition> Owner<P> {
         pending: impl FnOnce(
             Vec<Record>,
             std::time::Duration,
-            Vec<ReplyTo<P>>,
+            Waiting<P::Answer, P::Error>,
         ) -> PendingGroup<InFlight<P::Answer, P::Error>>,
     ) {
         let polled_at = self.polled_at();
@@ -223,13 +226,11 @@ impl<P: Partition> Owner<P> {
                 if let Some(id) = asked.request {
                     self.asked.insert((id.client, id.sequence), (asked.hash, group.version.sequence));
                 }
-                let mut pending = pending(group.records, polled_at, asked.reply.into_iter().collect());
-                if self.reply_early() {
-                    let (waiting, answer) =
-                        (std::mem::take(&mut pending.with.waiting), pending.with.answer.clone());
-                    if let Some(answer) = answer {
-                        super::acks::reply_all(waiting, answer);
-                    }
+                let mut pending = pending(group.records, polled_at, asked.reply.into());
+                if self.reply_early()
+                    && let Some(answer) = pending.with.answer.clone()
+                {
+                    pending.with.waiting.take().answer(answer);
                 }
                 self.pushed(pending);
             }
@@ -250,6 +251,7 @@ impl<P: Partition> Owner<P> {
         subscription: &Subscription,
         reply: tokio::sync::oneshot::Sender<crate::Reply<Watched, P::Error>>,
     ) {
+        self.settle();
         let Subscription { store, key } = subscription;
         let (version, value) = match self.state.get(*store, key) {
             Err(error) => return drop(reply.send(Err(Failure::Corrupt(error.to_string())))),
@@ -260,7 +262,7 @@ impl<P: Partition> Owner<P> {
             None => drop(reply.send(Err(Failure::Overloaded))),
             Some(watch) => {
                 let watched = Watched { current: Update::Value { value, version }, watch };
-                self.hold(false, HeldAnswer::Watch(reply, watched));
+                self.hold(None, HeldAnswer::Watch(reply, watched));
             }
         }
     }

@@ -138,6 +138,7 @@ impl<P: Partition> Owner<P> {
 
     /// Others have written up to `first`: read it before anything more is acknowledged.
     pub(super) fn read_gap(&mut self, first: affinity_types::Offset) {
+        self.settle();
         if self.removed(Protection::Contiguity) {
             let _ = self.state.skip_to(first);
             return;

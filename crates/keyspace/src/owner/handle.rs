@@ -196,12 +196,12 @@ impl<P: Partition> Owner<P> {
 
     pub(super) fn note_status(&mut self) {
         self.metrics.queue.set(count(self.mailbox.len()));
-        self.metrics.pending.set(count(self.pending.len()));
+        self.metrics.pending.set(count(self.pending.in_flight()));
         self.metrics.held_reads.set(count(self.reads.len()));
         let Shared { serving, next, pending, held_reads, phase } = &*self.status;
         serving.store(self.epoch().map_or(0, |epoch| epoch.0), Ordering::Relaxed);
         next.store(self.state.next().0, Ordering::Relaxed);
-        pending.store(self.pending.len(), Ordering::Relaxed);
+        pending.store(self.pending.in_flight(), Ordering::Relaxed);
         held_reads.store(self.reads.len(), Ordering::Relaxed);
         let showing = (self.phase.name(), self.epoch(), self.broken.is_some());
         if self.shown != showing {

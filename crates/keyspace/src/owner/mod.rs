@@ -30,16 +30,16 @@ use affinity_state::{KeepRequests, State, StoreNames, Watches};
 use affinity_types::{Clock, Epoch, EventTime, Key, Offset, RecordKind, Request, Sequence, TopicId, Version};
 use bytes::Bytes;
 use hashbrown::HashMap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 pub use handle::{Control, Handle, Status, WatchReceiver};
 
 use self::reads::HeldRead;
-use crate::context::Groups;
-use crate::message::Message;
+use crate::context::{Groups, Scratch};
+use crate::message::{Message, Waiting};
 use crate::phase::{Event, Phase};
 use crate::random::Random;
-use crate::{OwnerSettings, Partition, Reply};
+use crate::{OwnerSettings, Partition};
 
 /// A protection of the owner, by name, so that its proof can take one away and must then fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +103,9 @@ pub struct Parts {
 /// Store, key, version and value.
 pub type Entry = (StoreId, Bytes, Version, Bytes);
 
+/// An answer, and who waits for it.
+type Gated<P> = (Waiting<<P as Partition>::Answer, <P as Partition>::Error>, <P as Partition>::Answer);
+
 /// What an owner keeps with a group in flight.
 pub(crate) struct InFlight<A, E> {
     time: EventTime,
@@ -113,9 +116,11 @@ pub(crate) struct InFlight<A, E> {
     /// Keys that the group repairs.
     repairs: Vec<(RecordKind, Key)>,
     answer: Option<A>,
-    waiting: Vec<oneshot::Sender<Reply<A, E>>>,
+    waiting: Waiting<A, E>,
     /// It was read from the log, in a gap, before its outcome came.
     read: bool,
+    /// Once it has landed: the offset of its first record, and the one behind its last.
+    offsets: Option<(Offset, Offset)>,
 }
 
 impl<A, E> InFlight<A, E> {
@@ -128,8 +133,9 @@ impl<A, E> InFlight<A, E> {
             events: Vec::new(),
             repairs,
             answer: None,
-            waiting: Vec::new(),
+            waiting: None.into(),
             read: false,
+            offsets: None,
         }
     }
 }
@@ -179,8 +185,7 @@ pub struct Owner<P: Partition> {
     tick: Option<EventTime>,
     /// And the elapsed time: what is sent in a turn was sent no earlier.
     polled_at: Option<Duration>,
-    /// Room for the bytes of a key.
-    scratch: Vec<u8>,
+    scratch: Scratch,
     held: Held,
     call: Option<Call>,
     /// When to tell the phase to try again.
@@ -218,8 +223,7 @@ pub struct Owner<P: Partition> {
     /// Reads have come since the last append.
     read_since: bool,
     /// Replies to writes that earlier leases hold back.
-    #[expect(clippy::type_complexity, reason = "an answer and where it goes")]
-    gated: VecDeque<(Vec<oneshot::Sender<Reply<P::Answer, P::Error>>>, P::Answer)>,
+    gated: VecDeque<Gated<P>>,
     gate: Option<Duration>,
     /// A message that waits for room in the log.
     waiting: Option<Message<P>>,
@@ -265,7 +269,7 @@ impl<P: Partition> Owner<P> {
             shown: ("", None, false),
             tick: None,
             polled_at: None,
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
             held: Held::Nothing,
             call: None,
             retry_at: None,
@@ -298,10 +302,11 @@ impl<P: Partition> Owner<P> {
         Ok((owner, handle))
     }
 
-    /// Does what there is to do; ready when every [`Handle`] is gone and nothing is in flight.
+    /// Does what there is to do; ready when every [`Handle`] is gone and nothing is under way.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut turns = self.settings.turn_max;
         let mut batches = BATCHES_MAX;
+        let before = (self.sent, self.acked);
         (self.tick, self.polled_at) = (None, None);
         loop {
             let mut moved = self.poll_orders(cx);
@@ -322,9 +327,15 @@ impl<P: Partition> Owner<P> {
                 break;
             }
             if !moved {
-                self.note_status();
                 let over = self.mailbox.is_closed() && self.mailbox.is_empty() && self.orders.is_closed();
-                return if over && self.pending.is_empty() { Poll::Ready(()) } else { Poll::Pending };
+                // Those who were answered run first, and what they ask comes before the memstore is written.
+                let worked = before != (self.sent, self.acked);
+                if worked && !over && self.pending.landed().len() > 0 {
+                    break;
+                }
+                self.settle();
+                self.note_status();
+                return if over && self.is_at_rest() { Poll::Ready(()) } else { Poll::Pending };
             }
         }
         self.note_status();
@@ -382,6 +393,15 @@ impl<P: Partition> Owner<P> {
             })?;
         }
         Ok((self.state.next(), entries))
+    }
+
+    /// Whether nobody waits for anything.
+    fn is_at_rest(&self) -> bool {
+        self.pending.in_flight() == 0
+            && self.undecided.is_empty()
+            && self.gated.is_empty()
+            && self.reads.is_empty()
+            && self.waiting.is_none()
     }
 
     fn removed(&self, protection: Protection) -> bool {

@@ -47,8 +47,9 @@ impl<P: Partition> HeldRead<P> {
 
 impl<P: Partition> Owner<P> {
     /// Holds an answer until it may be given; at once if that is now.
-    pub(super) fn hold(&mut self, saw_pending: bool, answer: HeldAnswer<P>) {
-        let saw = (saw_pending && !self.removed(Protection::ReadRelease)).then_some(self.sent);
+    pub(super) fn hold(&mut self, saw: Option<Sequence>, answer: HeldAnswer<P>) {
+        let unknown = saw.filter(|saw| self.acked.is_none_or(|acked| acked < *saw));
+        let saw = unknown.filter(|_| !self.removed(Protection::ReadRelease));
         let read = HeldRead { saw, after: self.sent, answer };
         self.read_since = true;
         if saw.is_none() && self.reads.is_empty() && self.gate_open() && self.fresh() {
@@ -88,7 +89,7 @@ impl<P: Partition> Owner<P> {
         self.gate = None;
         let mut moved = !self.gated.is_empty();
         for (waiting, answer) in std::mem::take(&mut self.gated) {
-            super::acks::reply_all(waiting, answer);
+            waiting.answer(answer);
         }
         while let Some(read) = self.reads.front() {
             let seen = read.saw.is_none_or(|saw| self.acked.is_some_and(|acked| acked >= saw));
@@ -119,13 +120,13 @@ impl<P: Partition> Owner<P> {
 
     /// Whether nothing is under way that would show others' appends.
     pub(super) fn is_idle(&self) -> bool {
-        self.idles() && self.pending.is_empty() && self.gap.is_none() && !self.refusing
+        self.idles() && self.pending.in_flight() == 0 && self.gap.is_none() && !self.refusing
     }
 
     /// Appends what nobody asked for: repairs, and no-ops for reads and against silence.
     pub(super) fn keep_up(&mut self) -> bool {
         let Some(_) = self.epoch() else { return false };
-        if self.refusing || self.gap.is_some() || self.pending.len() >= self.settings.pending_max {
+        if self.refusing || self.gap.is_some() || self.pending.in_flight() >= self.settings.pending_max {
             return false;
         }
         if self.repair() {
@@ -140,7 +141,7 @@ impl<P: Partition> Owner<P> {
         let renew = self.idles()
             && self.settings.reads == Reads::Lease
             && self.read_since
-            && self.pending.is_empty()
+            && self.pending.in_flight() == 0
             && self.lease_left() < lease / 2;
         let idle = self.is_idle()
             && self.now() >= self.last_sent_at + Duration::from_millis(self.settings.idle_noop_ms);
@@ -155,6 +156,7 @@ impl<P: Partition> Owner<P> {
         if self.stale.is_empty() || self.removed(Protection::Repair) {
             return false;
         }
+        self.settle();
         let mut records = Vec::new();
         let mut repairs = Vec::new();
         let mut room = self.log.limits().group_bytes_max;

@@ -9,7 +9,6 @@ use affinity_log::{AppendError, ErrorKind, Newest};
 use affinity_types::{Epoch, Sequence, control};
 
 use super::{Call, Held, InFlight, Owner, Protection};
-use crate::failure::Never;
 use crate::phase::{self, Action, Candidate, Cause, Event, Phase};
 use crate::{Failure, Partition};
 
@@ -103,7 +102,7 @@ impl<P: Partition> Owner<P> {
         self.own_epochs.insert(epoch);
         self.gate = self.gate.max(self.gate_of(epoch));
         for (_, lost) in std::mem::take(&mut self.undecided) {
-            self.answer_all(lost, &Failure::Unavailable);
+            lost.waiting.fail(&Failure::Unavailable);
         }
         tracing::info!(partition = %self.name, %epoch, "serving");
     }
@@ -124,6 +123,7 @@ impl<P: Partition> Owner<P> {
     }
 
     fn drop_writer(&mut self) {
+        self.settle();
         self.held = Held::Nothing;
         (self.call, self.gap, self.tail, self.kept_ack) = (None, None, None, None);
         (self.acked, self.anchor, self.refusing) = (None, None, false);
@@ -149,15 +149,9 @@ impl<P: Partition> Owner<P> {
     fn step_down(&mut self, cause: Cause) {
         tracing::info!(partition = %self.name, ?cause, "standby");
         for (_, lost) in std::mem::take(&mut self.undecided) {
-            self.answer_all(lost, &Failure::Unknown);
+            lost.waiting.fail(&Failure::Unknown);
         }
         self.watches.end_all();
-    }
-
-    pub(super) fn answer_all(&self, lost: InFlight<P::Answer, P::Error>, failure: &Failure<Never>) {
-        for reply in lost.waiting {
-            let _ = reply.send(Err(failure.clone().widen()));
-        }
     }
 
     pub(super) fn poll_retry(&mut self) -> bool {
