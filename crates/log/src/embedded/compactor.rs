@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use affinity_types::EventTime;
 
+use super::frame::EncodedRecord;
 use super::keys::NewestKeys;
 use super::retention::first_kept;
 use super::shelf::{FileSet, Shelf, Shelved};
@@ -158,17 +159,20 @@ impl Compactor {
         let end = pass.at + pass.left;
         let room = u64::from(self.shelf.options.segment_bytes);
         let first = self.weigh(&files.sorted[pass.at], &pass.newest)?;
-        let (mut count, mut kept, mut lost) = (1, first.kept, first.lost);
-        while pass.at + count < end && kept < room / 2 {
-            let next = self.weigh(&files.sorted[pass.at + count], &pass.newest)?;
+        let mut kept = first.kept;
+        let mut weights = vec![first];
+        while pass.at + weights.len() < end && kept < room / 2 {
+            let next = self.weigh(&files.sorted[pass.at + weights.len()], &pass.newest)?;
             if kept + next.kept > room {
                 break;
             }
-            (count, kept, lost) = (count + 1, kept + next.kept, lost || next.lost);
+            kept += next.kept;
+            weights.push(next);
         }
-        if count > 1 || lost {
+        let count = weights.len();
+        if count > 1 || weights[0].lost {
             let dirty = files.sorted[pass.at..pass.at + count].iter().any(|shelved| shelved.dirty);
-            let made = self.rewrite(&files.sorted[pass.at..pass.at + count], &pass.newest)?;
+            let made = self.rewrite(&files.sorted[pass.at..pass.at + count], &weights)?;
             let replaced = u64::from(made.is_some());
             self.shelf.replace_sorted(pass.at, count, made, dirty)?;
             pass.at += usize::from(replaced == 1);
@@ -181,10 +185,11 @@ impl Compactor {
 
     /// What would stay of a file.
     fn weigh(&self, shelved: &Shelved, newest: &NewestKeys) -> io::Result<Weight> {
-        let mut weight = Weight { kept: 0, lost: false };
+        let mut weight = Weight { kept: 0, lost: false, superseded: Vec::new() };
         let mut kept = Vec::new();
         let now = self.shelf.clock.now();
         for run in &shelved.file.runs {
+            weight.superseded.push(Vec::new());
             let Some(slot) = self.shelf.slot(run.slot) else {
                 weight.lost = true;
                 continue;
@@ -194,8 +199,14 @@ impl Compactor {
                 weight.kept += u64::from(run.length);
                 continue;
             }
+            let mut superseded = Vec::with_capacity(usize::try_from(run.records).unwrap_or(0));
             for frame in groups(&read_run(&shelved.file, run)?) {
-                match policy.judge(frame, shelved.deletions(), |r| newest.supersede(frame, r), &mut kept) {
+                let look_up = |record: &EncodedRecord<'_>| {
+                    let gone = newest.supersede(frame, record);
+                    superseded.push(gone);
+                    gone
+                };
+                match policy.judge(frame, shelved.deletions(), look_up, &mut kept) {
                     Verdict::Whole(_) => weight.kept += frame.0.len() as u64,
                     Verdict::Part(..) => {
                         weight.kept += frame.0.len() as u64;
@@ -204,15 +215,20 @@ impl Compactor {
                     Verdict::Gone => weight.lost = true,
                 }
             }
+            weight.superseded.pop();
+            weight.superseded.push(superseded);
         }
         Ok(weight)
     }
 
-    /// Writes what stays of adjacent files into one.
-    fn rewrite(&self, files: &[Shelved], newest: &NewestKeys) -> io::Result<Option<SortedFile>> {
-        let mut slots = BTreeMap::<u32, Vec<(&Shelved, &Run)>>::new();
-        for shelved in files {
-            shelved.file.runs.iter().for_each(|run| slots.entry(run.slot).or_default().push((shelved, run)));
+    /// Writes what stays of adjacent files into one, as they were weighed; of files that were not, nothing is superseded.
+    fn rewrite(&self, files: &[Shelved], weights: &[Weight]) -> io::Result<Option<SortedFile>> {
+        let mut slots = BTreeMap::<u32, Vec<(&Shelved, &Run, &[bool])>>::new();
+        for (at, shelved) in files.iter().enumerate() {
+            for (number, run) in shelved.file.runs.iter().enumerate() {
+                let superseded = weights.get(at).map_or(&[][..], |weight| &weight.superseded[number]);
+                slots.entry(run.slot).or_default().push((shelved, run, superseded));
+            }
         }
         let mut writer =
             SortedWriter::create(&*self.shelf.disk, self.shelf.journal, self.shelf.sorted_number())?;
@@ -221,10 +237,11 @@ impl Compactor {
         for (number, runs) in slots {
             let Some(slot) = self.shelf.slot(number) else { continue };
             let policy = Policy::at(&slot, now);
-            for (shelved, run) in runs {
+            for (shelved, run, superseded) in runs {
+                let mut superseded = superseded.iter();
                 for frame in groups(&read_run(&shelved.file, run)?) {
-                    let verdict =
-                        policy.judge(frame, shelved.deletions(), |r| newest.supersede(frame, r), &mut kept);
+                    let next = |_: &EncodedRecord<'_>| superseded.next().copied().unwrap_or(false);
+                    let verdict = policy.judge(frame, shelved.deletions(), next, &mut kept);
                     put(&mut writer, frame, &verdict, &kept)?;
                 }
             }
@@ -259,7 +276,7 @@ impl Compactor {
             bytes > 0 && bytes * 2 >= shelved.file.length - bytes.min(1024)
         };
         let Some(at) = files.sorted.iter().position(useless) else { return Ok(false) };
-        let made = self.rewrite(&files.sorted[at..=at], &NewestKeys::default())?;
+        let made = self.rewrite(&files.sorted[at..=at], &[])?;
         let lighter = made.as_ref().is_none_or(|made| made.length < files.sorted[at].file.length);
         let dirty = files.sorted[at].dirty;
         let gone = made.is_none();
@@ -368,6 +385,8 @@ impl Shelved {
 struct Weight {
     kept: u64,
     lost: bool,
+    /// Of each run, which of the records asked about were superseded: asking is the dearest part of a pass.
+    superseded: Vec<Vec<bool>>,
 }
 
 /// Of the clean files, and of the dirty ones behind them.

@@ -46,13 +46,14 @@ impl<'a> Policy<'a> {
         matches!(self.slot.cleanup(), Cleanup::Delete { .. }) && base >= self.start && !self.slot.gone()
     }
 
-    /// Decides on a group. `superseded` says whether a newer record of the same key follows; `kept` is filled with the
+    /// Decides on a group. `superseded` says whether a newer record of the same key follows, and is asked once for each
+    /// record where that counts, in their order; `kept` is filled with the
     /// indices of the records that stay.
     pub(super) fn judge(
         &self,
         frame: Frame<'_>,
         deletions: Deletions,
-        superseded: impl Fn(&EncodedRecord<'_>) -> bool,
+        mut superseded: impl FnMut(&EncodedRecord<'_>) -> bool,
         kept: &mut Vec<u16>,
     ) -> Verdict {
         kept.clear();
