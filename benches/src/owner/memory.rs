@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use affinity_log::Log;
 use affinity_log::memory::MemoryLog;
+use affinity_state::Watch;
 use affinity_types::{Clock, RequestId, SystemClock};
 use bytes::Bytes;
 use tokio::runtime::Runtime;
@@ -78,7 +79,8 @@ fn per_key(runtime: &Runtime) -> Result<f64, Failure> {
     Ok(grown / KEYS as f64)
 }
 
-/// Of watches over `keys` keys of one partition, with the watch that its caller holds; a task that waits for it does not count.
+/// Of watches over `keys` keys of one partition, beyond the bytes of the keys and what the callers have: the watch itself,
+/// which is subtracted, and a task that waits for it, of which there is none.
 fn per_watch(runtime: &Runtime, keys: u64) -> Result<f64, Failure> {
     let log: Arc<dyn Log> = Arc::new(MemoryLog::default());
     let serving = runtime.block_on(Serving::start(&log, 1))?;
@@ -91,7 +93,8 @@ fn per_watch(runtime: &Runtime, keys: u64) -> Result<f64, Failure> {
     black_box(&watches);
     drop(watches);
     runtime.block_on(serving.end());
-    Ok(grown / WATCHES as f64)
+    let others = keys * u64::try_from(key(0).len())? + WATCHES * u64::try_from(size_of::<Watch>())?;
+    Ok((grown - others as f64) / WATCHES as f64)
 }
 
 /// Of requests whose answer is a byte, all of one key.
