@@ -12,15 +12,23 @@ use std::time::Duration;
 use affinity_log::{Batch as LogBatch, GroupRef};
 use affinity_memstore::{Batch, Checkpoint, MemStore, RequestEntry, StoreId, Value};
 use affinity_types::control::Control;
+use affinity_types::varint;
 use affinity_types::wire::{self, WireError};
 use affinity_types::{Attributes, Epoch, EventTime, Key, Offset, RecordKind, Request, TopicId, Version};
 use bytes::Bytes;
 
-use crate::requests::RequestSettings;
+use crate::requests::{NEVER, RequestSettings};
 use crate::{Error, PendingValue, Requests, Result, StoreNames};
 
 /// Leases are forgotten after so many times their length: the drift of clocks is less than that allows.
 const LEASES_KEPT: u64 = 4;
+
+/// Most requests that are forgotten for their age between two batches: a store on disk has to remove each.
+const FORGOTTEN_MAX: usize = 1024;
+
+/// Begins the attachment of a store's checkpoint if the store has the window of requests too; the window's floor follows, if
+/// there is one.
+const WINDOW_KEPT: u8 = 1;
 
 /// What applying noticed, group by group, in the order of the log.
 #[derive(Debug)]
@@ -114,6 +122,8 @@ pub struct State {
     epoch: Epoch,
     time: EventTime,
     requests: Requests,
+    /// How many of them were forgotten for their age since the last batch, which is to tell the memstore.
+    forgotten: usize,
     positions: BTreeMap<String, Offset>,
     leases: BTreeMap<Epoch, Lease>,
     #[cfg(feature = "mutants")]
@@ -133,10 +143,15 @@ impl State {
         keep: KeepRequests,
     ) -> Result<State> {
         let mut requests = Requests::new(settings);
+        if let Some(checkpoint) = memstore.checkpoint() {
+            let floor = read_floor(checkpoint, &requests);
+            let unreadable = |source| Error::Unreadable { offset: checkpoint.next, source };
+            requests.raise_floor(floor.map_err(unreadable)?);
+        }
         for entry in memstore.requests()? {
             let (time, request) =
                 read_entry(&entry).map_err(|source| Error::Unreadable { offset: entry.offset, source })?;
-            requests.note(&request, time);
+            requests.note(&request, entry.offset, time);
         }
         let (next, epoch, time) = memstore
             .checkpoint()
@@ -151,6 +166,7 @@ impl State {
             epoch,
             time,
             requests,
+            forgotten: 0,
             positions,
             leases,
             #[cfg(feature = "mutants")]
@@ -196,9 +212,34 @@ impl State {
         &self.requests
     }
 
-    /// Forgets requests that are older than the window at `now`.
+    /// Forgets requests that are older than the window at `now`, some now and some after the next batch.
     pub fn evict_requests(&mut self, now: EventTime) {
-        self.requests.evict(now);
+        self.forgotten += self.requests.evict(now, FORGOTTEN_MAX - self.forgotten);
+    }
+
+    /// A batch up to a place in the log, in which the memstore forgets the requests that the window has forgotten.
+    fn batch<'a>(&self, next: Offset, epoch: Epoch, time: EventTime) -> Batch<'a> {
+        let mut batch = Batch::new(self.next, self.checkpoint(next, epoch, time));
+        batch.forget_requests_before(self.requests.oldest().unwrap_or(self.next));
+        batch
+    }
+
+    /// The floor goes with what is forgotten: after a restart a request that was is still expired, and not new.
+    fn checkpoint(&self, next: Offset, epoch: Epoch, time: EventTime) -> Checkpoint {
+        let attachment = match self.keep {
+            KeepRequests::InStore => attachment_of(self.requests.floor()),
+            KeepRequests::InWindow => Bytes::new(),
+        };
+        Checkpoint { attachment, ..Checkpoint::new(self.topic, next, epoch, time) }
+    }
+
+    /// The batch is in the memstore: so are its requests in the window then, and the log's time has come.
+    fn applied<'a>(&mut self, requests: impl Iterator<Item = (Offset, EventTime, &'a Request)>) {
+        self.forgotten = 0;
+        for (offset, time, request) in requests {
+            self.requests.note(request, offset, time);
+        }
+        self.evict_requests(self.time);
     }
 
     /// How far the partition has read its inputs.
@@ -248,7 +289,7 @@ impl State {
         mut note: impl FnMut(Noted<'_>),
     ) -> Result<()> {
         let mut reached = Reached { epoch: self.epoch, time: self.time, received, requests: Vec::new() };
-        let mut batch = Batch::new(self.next, Checkpoint::new(self.topic, self.next, self.epoch, self.time));
+        let mut batch = self.batch(self.next, self.epoch, self.time);
         batch.reserve(log.groups().len());
         let from = self.next;
         for group in log.groups().filter(|group| group.next() > from) {
@@ -256,7 +297,7 @@ impl State {
             self.apply_group(group, &mut reached, &mut batch, &mut note).map_err(unreadable)?;
         }
         let next = log.next().max(self.next);
-        batch.set_checkpoint(Checkpoint::new(self.topic, next, reached.epoch, reached.time));
+        batch.set_checkpoint(self.checkpoint(next, reached.epoch, reached.time));
         if self.keep == KeepRequests::InStore {
             for (offset, time, request) in &reached.requests {
                 batch.remember(entry_of(*offset, *time, request));
@@ -264,9 +305,7 @@ impl State {
         }
         self.memstore.apply(&batch)?;
         (self.next, self.epoch, self.time) = (next, reached.epoch, reached.time);
-        for (_, time, request) in reached.requests {
-            self.requests.note(&request, time);
-        }
+        self.applied(reached.requests.iter().map(|(offset, time, request)| (*offset, *time, request)));
         Ok(())
     }
 
@@ -347,8 +386,7 @@ impl State {
         let (Some(first), Some(last)) = (groups.first(), groups.last()) else { return Ok(()) };
         assert_eq!(first.first, self.next, "acknowledgements are applied without a gap");
         let time = groups.iter().map(|group| group.time).max().map_or(self.time, |time| time.max(self.time));
-        let checkpoint = Checkpoint::new(self.topic, last.next, last.version.epoch, time);
-        let mut batch = Batch::new(self.next, checkpoint);
+        let mut batch = self.batch(last.next, last.version.epoch, time);
         batch.reserve(groups.iter().map(|group| group.changes.len()).sum());
         for group in groups {
             for (store, key, change) in group.changes {
@@ -365,11 +403,7 @@ impl State {
         }
         self.memstore.apply(&batch)?;
         (self.next, self.epoch, self.time) = (last.next, last.version.epoch, time);
-        for group in groups {
-            if let Some(request) = group.request {
-                self.requests.note(request, group.time);
-            }
-        }
+        self.applied(groups.iter().filter_map(|group| Some((group.first, group.time, group.request?))));
         Ok(())
     }
 
@@ -378,9 +412,9 @@ impl State {
     /// # Errors
     /// If the memstore does not take the checkpoint.
     pub fn skip_to(&mut self, next: Offset) -> Result<()> {
-        let checkpoint = Checkpoint::new(self.topic, next, self.epoch, self.time);
-        self.memstore.apply(&Batch::new(self.next, checkpoint))?;
+        self.memstore.apply(&self.batch(next, self.epoch, self.time))?;
         self.next = next;
+        self.applied(std::iter::empty());
         Ok(())
     }
 
@@ -421,4 +455,27 @@ fn read_entry(entry: &RequestEntry) -> std::result::Result<(EventTime, Request),
     let (time, attributes) = entry.bytes.split_first_chunk::<8>().ok_or(malformed)?;
     let request = wire::group_attributes(attributes)?.request.ok_or(malformed)?;
     Ok((EventTime(i64::from_le_bytes(*time)), request))
+}
+
+fn attachment_of(floor: EventTime) -> Bytes {
+    let mut bytes = vec![WINDOW_KEPT];
+    if floor > NEVER {
+        varint::put_signed(&mut bytes, floor.0);
+    }
+    bytes.into()
+}
+
+/// The floor of the window that a store has. If it was last written by an owner that did not keep the window in it, any
+/// request of that time may be missing.
+fn read_floor(checkpoint: &Checkpoint, requests: &Requests) -> std::result::Result<EventTime, WireError> {
+    let malformed = WireError::Malformed("attachment of the checkpoint");
+    match checkpoint.attachment.split_first() {
+        None => Ok(requests.latest_issue(checkpoint.time)),
+        Some((&WINDOW_KEPT, [])) => Ok(NEVER),
+        Some((&WINDOW_KEPT, mut floor)) => match varint::take_signed(&mut floor) {
+            Some(time) if floor.is_empty() => Ok(EventTime(time)),
+            _ => Err(malformed),
+        },
+        Some(_) => Err(malformed),
+    }
 }
