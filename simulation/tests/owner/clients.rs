@@ -1,22 +1,19 @@
-//! Clients: they read, append, append on a condition, retry under one id, and watch.
+//! Clients: they read, append, delete and send events, some of it on a condition, retry under one id, and watch.
 
 use std::collections::BTreeMap;
-use std::task::{Context, Poll, Waker};
 
-use affinity_keyspace::{Failure, Handle, Reply, WatchReceiver, Watched};
-use affinity_state::Update;
-use affinity_types::codec::Decode;
-use affinity_types::{Clock, RequestId, Version};
-use bytes::Bytes;
+use affinity_keyspace::{Condition, Failure, Handle, Reply};
+use affinity_types::{Clock, RequestId};
 use tokio::sync::oneshot;
 
 use crate::history::Answered;
-use crate::lists::{Append, Ids, Lists, Refusal, Seen};
+use crate::lists::{Act, Command, Lists, Refusal, Seen};
+use crate::watching::Watching;
 use crate::world::{KEYS, NODES, World};
 
-/// An append, and how it has fared so far.
+/// A command, and how it has fared so far.
 struct Try {
-    append: Append,
+    command: Command,
     request: Option<RequestId>,
     began: u64,
     /// It may have been done already.
@@ -26,7 +23,7 @@ struct Try {
 /// What a client waits for.
 enum Asked {
     Nothing,
-    Append(Try, Answer),
+    Command(Try, Answer),
     Read {
         key: String,
         began: u64,
@@ -42,13 +39,14 @@ pub(crate) struct Client {
     number: usize,
     asked: Asked,
     requests: u64,
-    versions: BTreeMap<String, Version>,
-    watch: Option<Watching>,
+    /// How lists were when they were read last.
+    known: BTreeMap<String, Condition>,
+    pub(crate) watch: Option<Watching>,
 }
 
 impl Client {
     pub(crate) fn new(number: usize) -> Client {
-        Client { number, asked: Asked::Nothing, requests: 0, versions: BTreeMap::new(), watch: None }
+        Client { number, asked: Asked::Nothing, requests: 0, known: BTreeMap::new(), watch: None }
     }
 
     pub(crate) fn waits(&self) -> bool {
@@ -56,21 +54,9 @@ impl Client {
     }
 }
 
-struct Watching {
-    key: String,
-    last: Option<Version>,
-    ids: Ids,
-    state: WatchState,
-}
-
-enum WatchState {
-    Asked(WatchReceiver<Lists>),
-    Watching(Watched),
-}
-
 impl World {
     pub(crate) fn client(&mut self, c: usize) {
-        self.watching(c);
+        self.look(c);
         let client = &mut self.clients[c];
         match std::mem::replace(&mut client.asked, Asked::Nothing) {
             Asked::Nothing => self.ask(c),
@@ -78,34 +64,41 @@ impl World {
                 self.counts.retried += 1;
                 self.send(c, again);
             }
-            Asked::Append(tried, mut reply) => match reply.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => client.asked = Asked::Append(tried, reply),
+            Asked::Command(tried, mut reply) => match reply.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => client.asked = Asked::Command(tried, reply),
                 Err(oneshot::error::TryRecvError::Closed) => self.failed(c, tried, None),
                 Ok(Err(failure)) => self.failed(c, tried, Some(&failure)),
                 Ok(Ok(seen)) => {
-                    let Try { append, began, .. } = tried;
-                    self.answered(append.key, Some(append.id), seen, began);
+                    let Try { command, began, .. } = tried;
+                    let effect = (command.act != Act::Tell).then_some(command.id);
+                    self.counts.deleted += u64::from(command.act == Act::Delete);
+                    let (key, ids, ended) = (command.key, seen.trail.ids(), self.time.micros());
+                    self.answered(c, Answered { key, effect, ids, began, ended });
                 }
             },
             Asked::Read { key, began, mut reply } => match reply.try_recv() {
                 Err(oneshot::error::TryRecvError::Empty) => client.asked = Asked::Read { key, began, reply },
                 Ok(Ok(seen)) => {
-                    client.versions.extend(seen.version.map(|version| (key.clone(), version)));
-                    self.answered(key, None, seen, began);
+                    let condition = seen.version.map_or(Condition::Absent, Condition::Version);
+                    client.known.insert(key.clone(), condition);
+                    let (ids, ended) = (seen.trail.ids(), self.time.micros());
+                    self.answered(c, Answered { key, effect: None, ids, began, ended });
                 }
                 _ => {}
             },
         }
     }
 
-    fn answered(&mut self, key: String, appended: Option<u64>, seen: Seen, began: u64) {
+    fn answered(&mut self, c: usize, answered: Answered) {
         self.counts.answered += 1;
-        let ended = self.time.micros();
-        self.history.answered.push(Answered { key, appended, ids: seen.ids, began, ended });
+        let Answered { key, effect, ids, .. } = &answered;
+        self.trace.note(format_args!("client {c} is answered: {key} {effect:?} {}", ids.len()));
+        self.history.answered.push(answered);
     }
 
-    /// An append was not answered with a list.
+    /// A command was not answered with a trail.
     fn failed(&mut self, c: usize, mut tried: Try, failure: Option<&Failure<Refusal>>) {
+        self.trace.note(format_args!("client {c}: {:?} {failure:?}", tried.command));
         match failure {
             None | Some(Failure::Unknown) => {
                 self.counts.unknown += 1;
@@ -119,19 +112,19 @@ impl World {
                 | Failure::Invalid(_)
                 | Failure::Corrupt(_)
                 | Failure::Handler(Refusal::Torn),
-            ) => panic!("client {c}: {:?} under {:?}: {failure:?}", tried.append, tried.request),
+            ) => panic!("client {c}: {:?} under {:?}: {failure:?}", tried.command, tried.request),
             Some(_) => self.counts.refused += 1,
         }
         let decided = matches!(failure, Some(Failure::Handler(_)));
         if tried.request.is_some() && !decided {
             self.clients[c].asked = Asked::Again(tried);
         } else if !tried.unknown {
-            self.history.never.push((tried.append.key, tried.append.id));
+            self.history.never.push((tried.command.key, tried.command.id));
         }
     }
 
     /// A node that may be master, or any.
-    fn somebody(&mut self) -> Option<Handle<Lists>> {
+    pub(crate) fn somebody(&mut self) -> Option<(usize, Handle<Lists>)> {
         let serving: Vec<usize> = (0..NODES)
             .filter(|n| self.nodes[*n].running.as_ref().is_some_and(|r| r.1.status().serving.is_some()))
             .collect();
@@ -140,7 +133,7 @@ impl World {
         } else {
             serving[self.random.index(serving.len())]
         };
-        Some(self.nodes[n].running.as_ref()?.1.clone())
+        Some((n, self.nodes[n].running.as_ref()?.1.clone()))
     }
 
     fn ask(&mut self, c: usize) {
@@ -148,7 +141,8 @@ impl World {
         let key = format!("k{}", self.random.below(KEYS));
         if self.random.once_in(2) {
             let (send, reply) = oneshot::channel();
-            let Some(handle) = self.somebody() else { return };
+            let Some((n, handle)) = self.somebody() else { return };
+            self.trace.note(format_args!("client {c} reads {key} at node {n}"));
             if handle.query(key.clone(), None, send).is_ok() {
                 self.clients[c].asked = Asked::Read { key, began, reply };
             }
@@ -158,84 +152,36 @@ impl World {
             self.watch(c, key);
             return;
         }
+        if self.random.once_in(12) {
+            self.stop_watching(c);
+        }
         self.next_id += 1;
-        let known = self.clients[c].versions.get(&key).copied();
-        let version = known.filter(|_| self.random.once_in(3));
-        let append = Append { key, id: self.next_id, version };
+        let act = match self.random.below(10) {
+            0 | 1 => Act::Delete,
+            2 => Act::Tell,
+            _ => Act::Append,
+        };
+        let known = self.clients[c].known.get(&key).copied();
+        let condition = known.filter(|_| act == Act::Append && self.random.once_in(3));
+        let command = Command { key, id: self.next_id, act, condition };
         let request = self.random.once_in(2).then(|| {
             let client = &mut self.clients[c];
             client.requests += 1;
             let issued = Some(self.nodes[0].clock.now());
             RequestId { client: 1 + client.number as u128, sequence: client.requests, issued }
         });
-        self.send(c, Try { append, request, began, unknown: false });
+        self.send(c, Try { command, request, began, unknown: false });
     }
 
     fn send(&mut self, c: usize, tried: Try) {
         let (send, reply) = oneshot::channel();
-        let Some(handle) = self.somebody() else { return };
-        let sent = handle.command(tried.append.clone(), tried.request, None, Some(send));
+        let Some((n, handle)) = self.somebody() else { return };
+        self.trace.note(format_args!("client {c} asks node {n}: {:?} {:?}", tried.command, tried.request));
+        let sent = handle.command(tried.command.clone(), tried.request, None, Some(send));
         self.clients[c].asked = match sent {
-            Ok(()) => Asked::Append(tried, reply),
+            Ok(()) => Asked::Command(tried, reply),
             Err(_) if tried.request.is_some() => Asked::Again(tried),
             Err(_) => Asked::Nothing,
         };
-    }
-
-    fn watch(&mut self, c: usize, key: String) {
-        let Some(handle) = self.somebody() else { return };
-        if let Ok(reply) = handle.begin_watch("lists", Bytes::from(key.clone())) {
-            let state = WatchState::Asked(reply);
-            self.clients[c].watch = Some(Watching { key, last: None, ids: Ids::default(), state });
-        }
-    }
-
-    fn watching(&mut self, c: usize) {
-        let client = &mut self.clients[c];
-        let Some(mut watching) = client.watch.take() else { return };
-        if let WatchState::Asked(reply) = &mut watching.state {
-            match reply.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => {}
-                Ok(Ok(watched)) => {
-                    watching.see(&watched.current);
-                    watching.state = WatchState::Watching(watched);
-                }
-                _ => return,
-            }
-        }
-        if let WatchState::Watching(watched) = &mut watching.state {
-            let mut updates = Vec::new();
-            let mut ended = false;
-            while let Poll::Ready(update) = watched.watch.poll_next(&mut Context::from_waker(Waker::noop())) {
-                match update {
-                    Ok(update) => updates.push(update),
-                    Err(_) => {
-                        ended = true;
-                        break;
-                    }
-                }
-            }
-            for update in updates {
-                self.counts.watched += 1;
-                watching.see(&update);
-            }
-            if ended {
-                return;
-            }
-        }
-        client.watch = Some(watching);
-    }
-}
-
-impl Watching {
-    /// Versions rise, and what is seen grows.
-    fn see(&mut self, update: &Update) {
-        let Update::Value { value, version } = update else { panic!("nobody sends events") };
-        let ids = value.as_ref().map(|bytes| Ids::decode(bytes).unwrap()).unwrap_or_default();
-        if let Some(last) = self.last {
-            assert!(*version > last, "{}: version {version} after {last}", self.key);
-        }
-        assert!(ids.0.starts_with(&self.ids.0), "{}: {ids:?} after {:?}", self.key, self.ids);
-        (self.last, self.ids) = (Some(*version), ids);
     }
 }

@@ -1,71 +1,204 @@
 //! What clients saw, and whether it can have been.
 //!
-//! Every operation on a key answers the whole list, so a history is linearizable exactly if all lists answered are
-//! beginnings of the last one, ids are in it once, and what ended before another began is a beginning of that one's.
+//! Every operation on a key answers the whole trail of what was done to it, so a history is linearizable exactly if all trails
+//! answered are beginnings of the last one, ids are in it once, and what ended before another began is a beginning of that
+//! one's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::lists::Ids;
+use affinity_types::Version;
+
+use crate::lists::{Event, Ids, Seen, Trail};
 
 /// An operation that was answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Answered {
     pub(crate) key: String,
-    /// The id that it appended; a read appends none.
-    pub(crate) appended: Option<u64>,
-    pub(crate) ids: Ids,
+    /// The id of its effect; a read has none.
+    pub(crate) effect: Option<u64>,
+    pub(crate) ids: Vec<u64>,
     pub(crate) began: u64,
     pub(crate) ended: u64,
+}
+
+/// Something that a watcher was told; first of all, the value with which the watch began.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    Value(Option<Ids>, Version),
+    Event(Event),
+}
+
+/// What a watcher was told from its beginning to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct WatchLog {
+    pub(crate) key: String,
+    pub(crate) began: u64,
+    pub(crate) told: Vec<Told>,
 }
 
 /// What was seen and what was asked.
 #[derive(Default)]
 pub(crate) struct History {
     pub(crate) answered: Vec<Answered>,
-    /// Appends that were refused for sure.
+    /// Commands that were refused for sure.
     pub(crate) never: Vec<(String, u64)>,
+    pub(crate) watches: Vec<WatchLog>,
 }
 
 impl History {
-    /// Holds the history against the lists as they are at last.
+    /// Holds the history against the trails as they are at last.
     ///
     /// # Panics
     /// If it cannot have been.
-    pub(crate) fn check(&self, at_last: &BTreeMap<String, Ids>) {
-        for (key, Ids(list)) in at_last {
-            let mut sorted = list.clone();
-            sorted.sort_unstable();
-            sorted.dedup();
-            assert_eq!(sorted.len(), list.len(), "{key}: an effect twice in {list:?}");
-            let mut of_key: Vec<_> = self.answered.iter().filter(|op| &op.key == key).collect();
-            for op in &of_key {
-                let seen = &op.ids.0;
-                assert!(list.starts_with(seen), "{key}: {op:?} saw what is not so: {list:?}");
-                if let Some(id) = op.appended {
-                    assert!(seen.contains(&id), "{key}: {op:?} does not see its own effect");
-                }
-            }
-            of_key.sort_by_key(|op| op.ended);
-            // The longest list that was answered before a moment: whoever begins later sees at least that.
-            let mut by_began = of_key.clone();
-            by_began.sort_by_key(|op| op.began);
-            let (mut ended, mut longest) = (0, 0);
-            for op in by_began {
-                while ended < of_key.len() && of_key[ended].ended < op.began {
-                    longest = longest.max(of_key[ended].ids.0.len());
-                    ended += 1;
-                }
-                let seen = op.ids.0.len() - usize::from(op.appended.is_some());
-                let seen =
-                    op.appended.map_or(seen, |id| op.ids.0.iter().position(|i| *i == id).unwrap_or(seen));
-                assert!(
-                    seen >= longest,
-                    "{key}: {op:?} does not see what {longest} others had been answered"
-                );
-            }
-            for (_, id) in self.never.iter().filter(|(k, _)| k == key) {
-                assert!(!list.contains(id), "{key}: {id} was refused and is in {list:?}");
+    pub(crate) fn check(&self, at_last: &BTreeMap<String, Seen>, gaps: bool) {
+        for (key, last) in at_last {
+            let ids = last.trail.ids();
+            let once: BTreeSet<u64> = ids.iter().copied().collect();
+            assert_eq!(once.len(), ids.len(), "{key}: an effect twice in {ids:?}");
+            let never: BTreeSet<u64> =
+                self.never.iter().filter(|(k, _)| k == key).map(|(_, id)| *id).collect();
+            let wrong = never.intersection(&once).next();
+            assert_eq!(wrong, None, "{key}: it was refused and is in {ids:?}");
+            self.check_answers(key, &ids);
+            let past = Past::new(&last.trail, last.last, gaps);
+            for watch in self.watches.iter().filter(|watch| &watch.key == key) {
+                self.check_beginning(watch, &past);
+                watch.check(&past, &never);
             }
         }
+    }
+
+    fn check_answers(&self, key: &str, ids: &[u64]) {
+        let mut by_ended: Vec<_> = self.answered.iter().filter(|op| op.key == key).collect();
+        for op in &by_ended {
+            assert!(ids.starts_with(&op.ids), "{key}: {op:?} saw what is not so: {ids:?}");
+            if let Some(id) = op.effect {
+                assert!(op.ids.contains(&id), "{key}: {op:?} does not see its own effect");
+            }
+        }
+        by_ended.sort_by_key(|op| op.ended);
+        // The longest trail that was answered before a moment: whoever begins later sees at least that.
+        let mut by_began = by_ended.clone();
+        by_began.sort_by_key(|op| op.began);
+        let (mut ended, mut longest) = (0, 0);
+        for op in by_began {
+            while ended < by_ended.len() && by_ended[ended].ended < op.began {
+                longest = longest.max(by_ended[ended].ids.len());
+                ended += 1;
+            }
+            let own = op.effect.and_then(|id| op.ids.iter().position(|other| *other == id));
+            let seen = own.unwrap_or(op.ids.len());
+            assert!(seen >= longest, "{key}: {op:?} does not see what {longest} others had been answered");
+        }
+    }
+
+    /// A watch begins with a read.
+    fn check_beginning(&self, watch: &WatchLog, past: &Past<'_>) {
+        let Some(Told::Value(list, version)) = watch.told.first() else { return };
+        let before = self.answered.iter().filter(|op| op.key == watch.key && op.ended < watch.began);
+        let longest = before.map(|op| op.ids.len()).max().unwrap_or(0);
+        // Where nothing is, it does not tell since when.
+        let seen = if list.is_some() { past.place_at(*version) } else { past.without_list_from(longest) };
+        assert!(seen >= longest, "{watch:?} began without what {longest} others had been answered");
+    }
+}
+
+/// The past of a key: its trail and the version of each effect.
+struct Past<'a> {
+    trail: &'a Trail,
+    versions: Vec<Version>,
+    /// Whether known gaps count as failures.
+    gaps: bool,
+}
+
+impl<'a> Past<'a> {
+    fn new(trail: &'a Trail, last: Version, gaps: bool) -> Past<'a> {
+        let behind_first = trail.0.iter().skip(1).map(|effect| effect.after);
+        let versions: Vec<_> = behind_first.chain([last]).take(trail.0.len()).collect();
+        assert!(versions.is_sorted_by(|a, b| a < b), "versions go back: {versions:?}");
+        Past { trail, versions, gaps }
+    }
+
+    /// How many effects there are up to a version.
+    fn place_at(&self, version: Version) -> usize {
+        self.versions.partition_point(|other| *other <= version)
+    }
+
+    /// A place from `least` on at which there is no list, or 0.
+    fn without_list_from(&self, least: usize) -> usize {
+        let without = |place: &usize| self.trail.list_at(*place).is_none();
+        (least..=self.trail.0.len()).find(without).unwrap_or(0)
+    }
+}
+
+impl WatchLog {
+    /// Values are those that were, in their order; events are those of commands that landed, each once, in their order, and
+    /// between the values before and after them.
+    fn check(&self, past: &Past<'_>, never: &BTreeSet<u64>) {
+        let mut last = None;
+        let mut given = BTreeSet::new();
+        let mut events: Vec<Event> = Vec::new();
+        for told in &self.told {
+            match told {
+                Told::Value(list, version) => {
+                    assert!(last.is_none_or(|last| last < *version), "{told:?} in {self:?}");
+                    last = Some(*version);
+                    // Nothing at all has no version.
+                    if *version != Version::default() {
+                        given.insert(self.check_value(list.as_ref(), *version, events.last(), past));
+                    }
+                }
+                Told::Event(event) => {
+                    self.check_event(event, events.last(), past, never);
+                    assert!(events.iter().all(|other| other.id != event.id), "{told:?} twice in {self:?}");
+                    let newest = given.last().copied().unwrap_or(0);
+                    // One may come late only to a watcher who was not given the value it came with. One that came with none
+                    // is told behind all values of a batch that its owner reads from the log: a known gap.
+                    let late = newest > event.place && given.contains(&event.place);
+                    let excused = !event.changes && !past.gaps;
+                    assert!(!late || excused, "{told:?} came after {newest} in {self:?}");
+                    events.push(*event);
+                }
+            }
+        }
+    }
+
+    /// The place of a value.
+    fn check_value(
+        &self,
+        list: Option<&Ids>,
+        version: Version,
+        event: Option<&Event>,
+        past: &Past<'_>,
+    ) -> usize {
+        let place = past.place_at(version);
+        assert_eq!(list, past.trail.list_at(place).as_ref(), "{version} in {self:?}");
+        // What was deleted is told once more, under a later version, when it is repaired.
+        let own = place.checked_sub(1).map(|before| past.versions[before]);
+        let repaired = list.is_none() && own < Some(version);
+        assert!(repaired || own == Some(version), "{version} in {self:?}");
+        let early = event.is_some_and(|event| event.place >= place);
+        assert!(!early || repaired, "{event:?} came before {version} in {self:?}");
+        place
+    }
+
+    fn check_event(&self, event: &Event, before: Option<&Event>, past: &Past<'_>, never: &BTreeSet<u64>) {
+        assert!(!never.contains(&event.id), "{event:?} was refused: {self:?}");
+        assert!(event.place <= past.trail.0.len(), "{event:?} saw what is not so: {self:?}");
+        if event.changes {
+            assert_eq!(past.trail.0[event.place - 1].id, event.id, "{event:?} is of another: {self:?}");
+        }
+        let after =
+            |before: &Event| before.place < event.place || before.place == event.place && !event.changes;
+        let in_order = before.is_none_or(after);
+        assert!(in_order, "{event:?} after {before:?} in {self:?}");
+    }
+
+    /// The last value given.
+    pub(crate) fn last(&self) -> Option<(&Option<Ids>, Version)> {
+        self.told.iter().rev().find_map(|told| match told {
+            Told::Value(list, version) => Some((list, *version)),
+            Told::Event(_) => None,
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! The application of the simulation: lists that grow, so that an answer shows everything that came before it.
+//! The application of the simulation: lists that grow and are deleted, and beside each the trail of all that was done to
+//! it, so that an answer shows everything that came before it.
 
 use affinity_keyspace::{Condition, Master, Partition, Store, View};
 use affinity_types::codec::{CodecError, Decode, Encode};
@@ -9,8 +10,11 @@ pub(crate) struct Lists;
 
 /// Keys to lists of the ids appended.
 pub(crate) const LISTS: Store<str, Ids> = Store::new("lists");
-/// A second store, which every append writes too: all changes of a message are one group.
-const COUNTS: Store<str, u64> = Store::new("counts");
+/// Keys to what was done to their lists, deletions too: every change writes both stores, in one group.
+const TRAILS: Store<str, Trail> = Store::new("trails");
+
+/// How many stores there are.
+pub(crate) const STORES: u16 = 2;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ids(pub(crate) Vec<u64>);
@@ -28,43 +32,148 @@ impl Decode for Ids {
     }
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct Append {
-    pub(crate) key: String,
+/// Something that was done to a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Effect {
     pub(crate) id: u64,
-    /// Only if the list has this version.
-    pub(crate) version: Option<Version>,
+    pub(crate) deletes: bool,
+    /// Version of the effect before it: a group's own is not known to its handler.
+    pub(crate) after: Version,
 }
 
-impl Encode for Append {
+/// All that was done to a list. A place in it is how many effects came before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trail(pub(crate) Vec<Effect>);
+
+impl Trail {
+    /// The list as it was at a place.
+    pub(crate) fn list_at(&self, place: usize) -> Option<Ids> {
+        let before = &self.0[..place];
+        let since = before.iter().rposition(|effect| effect.deletes).map_or(0, |deletion| deletion + 1);
+        let ids: Vec<u64> = before[since..].iter().map(|effect| effect.id).collect();
+        (!ids.is_empty()).then_some(Ids(ids))
+    }
+
+    pub(crate) fn list(&self) -> Option<Ids> {
+        self.list_at(self.0.len())
+    }
+
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        self.0.iter().map(|effect| effect.id).collect()
+    }
+}
+
+impl Encode for Trail {
+    fn encode(&self, out: &mut Vec<u8>) {
+        for effect in &self.0 {
+            varint::put(out, effect.id << 1 | u64::from(effect.deletes));
+            put_version(out, effect.after);
+        }
+    }
+}
+
+impl Decode for Trail {
+    fn decode(mut bytes: &[u8]) -> Result<Trail, CodecError> {
+        let mut effects = Vec::new();
+        while !bytes.is_empty() {
+            let id = take(&mut bytes)?;
+            let after = take_version(&mut bytes)?;
+            effects.push(Effect { id: id >> 1, deletes: id & 1 == 1, after });
+        }
+        Ok(Trail(effects))
+    }
+}
+
+fn take(bytes: &mut &[u8]) -> Result<u64, CodecError> {
+    varint::take(bytes).ok_or_else(|| CodecError("cut short".into()))
+}
+
+fn put_version(out: &mut Vec<u8>, version: Version) {
+    varint::put(out, version.epoch.0);
+    varint::put(out, version.sequence.0);
+}
+
+fn take_version(bytes: &mut &[u8]) -> Result<Version, CodecError> {
+    let epoch = Epoch(take(bytes)?);
+    Ok(Version::new(epoch, Sequence(take(bytes)?)))
+}
+
+/// What a command does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    Append,
+    Delete,
+    /// It changes nothing: its event goes alone.
+    Tell,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Command {
+    pub(crate) key: String,
+    pub(crate) id: u64,
+    pub(crate) act: Act,
+    /// Only if the list is so.
+    pub(crate) condition: Option<Condition>,
+}
+
+impl Encode for Command {
     fn encode(&self, out: &mut Vec<u8>) {
         varint::put(out, self.id);
         self.key.encode(out);
     }
 }
 
-/// A list and the version it had before the command; a query's is its own.
+/// What every command sends to the watchers of its list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) id: u64,
+    /// Place in the trail behind the command.
+    pub(crate) place: usize,
+    /// Whether it came with a change.
+    pub(crate) changes: bool,
+}
+
+impl Encode for Event {
+    fn encode(&self, out: &mut Vec<u8>) {
+        varint::put(out, self.id);
+        varint::put(out, self.place as u64);
+        varint::put(out, u64::from(self.changes));
+    }
+}
+
+impl Decode for Event {
+    fn decode(mut bytes: &[u8]) -> Result<Event, CodecError> {
+        let (id, place, changes) = (take(&mut bytes)?, take(&mut bytes)?, take(&mut bytes)?);
+        let place = usize::try_from(place).map_err(|_| CodecError("a place".into()))?;
+        Ok(Event { id, place, changes: changes == 1 })
+    }
+}
+
+/// A trail, behind the command that asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
-    pub(crate) ids: Ids,
+    pub(crate) trail: Trail,
+    /// Version of the trail; for a command, the one before it.
+    pub(crate) last: Version,
+    /// Version of the list, likewise.
     pub(crate) version: Option<Version>,
 }
 
 impl Encode for Seen {
     fn encode(&self, out: &mut Vec<u8>) {
-        let version = self.version.unwrap_or_default();
-        varint::put(out, version.epoch.0);
-        varint::put(out, version.sequence.0);
-        self.ids.encode(out);
+        put_version(out, self.last);
+        out.push(u8::from(self.version.is_some()));
+        put_version(out, self.version.unwrap_or_default());
+        self.trail.encode(out);
     }
 }
 
 impl Decode for Seen {
     fn decode(mut bytes: &[u8]) -> Result<Seen, CodecError> {
-        let short = || CodecError("cut short".into());
-        let epoch = Epoch(varint::take(&mut bytes).ok_or_else(short)?);
-        let version = Version::new(epoch, Sequence(varint::take(&mut bytes).ok_or_else(short)?));
-        Ok(Seen { ids: Ids::decode(bytes)?, version: Some(version) })
+        let last = take_version(&mut bytes)?;
+        let there = take(&mut bytes)? == 1;
+        let version = Some(take_version(&mut bytes)?).filter(|_| there);
+        Ok(Seen { trail: Trail::decode(bytes)?, last, version })
     }
 }
 
@@ -77,34 +186,52 @@ pub(crate) enum Refusal {
 }
 
 impl Partition for Lists {
-    const STORES: &'static [&'static str] = &["lists", "counts"];
-    type Command = Append;
+    const STORES: &'static [&'static str] = &["lists", "trails"];
+    type Command = Command;
     type Query = String;
     type Answer = Seen;
     type Error = Refusal;
 
-    fn command(&self, cx: &mut Master<'_>, append: &Append) -> Result<Seen, Refusal> {
-        let key = append.key.as_str();
-        let Ids(mut ids) = cx.get(&LISTS, key).unwrap_or_default();
-        if cx.get(&COUNTS, key).unwrap_or(0) != ids.len() as u64 {
+    fn command(&self, cx: &mut Master<'_>, command: &Command) -> Result<Seen, Refusal> {
+        let key = command.key.as_str();
+        let mut trail = cx.get(&TRAILS, key).unwrap_or_default();
+        let list = cx.get(&LISTS, key);
+        if list != trail.list() {
             return Err(Refusal::Torn);
         }
-        ids.push(append.id);
-        let ids = Ids(ids);
+        let last = cx.version(&TRAILS, key).unwrap_or_default();
         let version = cx.version(&LISTS, key);
-        match append.version {
-            None => cx.put(&LISTS, key, &ids),
-            Some(version) => {
-                let condition = Condition::Version(version);
-                cx.put_if(&LISTS, key, condition, &ids).map_err(|_| Refusal::Changed)?;
+        let effect = Effect { id: command.id, deletes: command.act == Act::Delete, after: last };
+        match (command.act, command.condition) {
+            (Act::Append, condition) => {
+                let mut list = list.unwrap_or_default();
+                list.0.push(command.id);
+                match condition {
+                    None => cx.put(&LISTS, key, &list),
+                    Some(condition) => {
+                        cx.put_if(&LISTS, key, condition, &list).map_err(|_| Refusal::Changed)?;
+                    }
+                }
             }
+            (Act::Delete, _) => cx.delete(&LISTS, key),
+            (Act::Tell, _) => {}
         }
-        cx.put(&COUNTS, key, &(ids.0.len() as u64));
-        Ok(Seen { ids, version })
+        if command.act != Act::Tell {
+            trail.0.push(effect);
+            cx.put(&TRAILS, key, &trail);
+        }
+        let event = Event { id: command.id, place: trail.0.len(), changes: command.act != Act::Tell };
+        cx.send(&LISTS, key, &event);
+        Ok(Seen { trail, last, version })
     }
 
     fn query(&self, cx: &View<'_>, key: &String) -> Result<Seen, Refusal> {
-        let ids = cx.get(&LISTS, key.as_str()).unwrap_or_default();
-        Ok(Seen { ids, version: cx.version(&LISTS, key.as_str()) })
+        let key = key.as_str();
+        let trail = cx.get(&TRAILS, key).unwrap_or_default();
+        if cx.get(&LISTS, key) != trail.list() {
+            return Err(Refusal::Torn);
+        }
+        let last = cx.version(&TRAILS, key).unwrap_or_default();
+        Ok(Seen { trail, last, version: cx.version(&LISTS, key) })
     }
 }

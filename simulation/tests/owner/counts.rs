@@ -1,0 +1,63 @@
+//! What a run has come across.
+
+/// Counts that show whether the runs are vacuous.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) answered: u64,
+    /// Deletions answered.
+    pub(crate) deleted: u64,
+    pub(crate) promotions: u64,
+    pub(crate) crashes: u64,
+    /// Restarts with a store that stands where it stood.
+    pub(crate) kept: u64,
+    /// Restarts with a store that stands further back.
+    pub(crate) fell_back: u64,
+    pub(crate) unknown: u64,
+    pub(crate) refused: u64,
+    pub(crate) retried: u64,
+    /// Records that compaction took.
+    pub(crate) compacted: u64,
+    /// Updates that watchers were told.
+    pub(crate) watched: u64,
+    /// Events among them.
+    pub(crate) events: u64,
+    /// Watches that lived when all was over.
+    pub(crate) watched_to_the_end: u64,
+    pub(crate) strangers: u64,
+    /// Elections that reached the coordinator late.
+    pub(crate) delayed: u64,
+    /// Backups that the coordinator was restored from, or losses of all it knew.
+    pub(crate) restored: u64,
+}
+
+impl Counts {
+    fn numbers(&mut self) -> [&mut u64; 16] {
+        [
+            &mut self.answered,
+            &mut self.deleted,
+            &mut self.promotions,
+            &mut self.crashes,
+            &mut self.kept,
+            &mut self.fell_back,
+            &mut self.unknown,
+            &mut self.refused,
+            &mut self.retried,
+            &mut self.compacted,
+            &mut self.watched,
+            &mut self.events,
+            &mut self.watched_to_the_end,
+            &mut self.strangers,
+            &mut self.delayed,
+            &mut self.restored,
+        ]
+    }
+
+    pub(crate) fn add(&mut self, other: &Counts) {
+        let mut other = *other;
+        self.numbers().into_iter().zip(other.numbers()).for_each(|(mine, theirs)| *mine += *theirs);
+    }
+
+    pub(crate) fn each_at_least(mut self, least: u64) -> bool {
+        self.numbers().into_iter().all(|number| *number >= least)
+    }
+}

@@ -1,0 +1,130 @@
+//! The end of a run: everything works again, and what there is must be what can have been.
+
+use std::collections::BTreeMap;
+
+use affinity_keyspace::Control;
+use affinity_log::memory::{Delivery, Fencing};
+use affinity_types::Offset;
+use tokio::sync::oneshot;
+
+use crate::clients::Client;
+use crate::counts::Counts;
+use crate::lists::Seen;
+use crate::watching::Watching;
+use crate::world::{CLIENTS, KEYS, NODES, World};
+
+impl World {
+    /// Everything works again: what was asked is answered, and the history must be one that can have been.
+    pub(crate) fn finish(mut self) -> Counts {
+        self.log.deliver(Delivery::Automatic);
+        for node in &mut self.nodes {
+            node.paused_until = 0;
+        }
+        let leader = self.leader();
+        self.trace.note(format_args!("everything works, node {leader} is to lead"));
+        for round in 0..2000 {
+            if round % 200 == 0 && !self.serves(leader) {
+                // It may serve under an epoch after which another was won and never begun: take over once more.
+                let handle = self.nodes[leader].running.as_ref().unwrap().1.clone();
+                handle.order(Control::Demote);
+                handle.order(Control::Promote);
+            }
+            self.settle();
+            let busy = self.clients.iter().any(Client::waits);
+            if !busy && self.serves(leader) && round > 100 {
+                break;
+            }
+            for c in 0..CLIENTS {
+                if self.clients[c].waits() {
+                    self.client(c);
+                }
+            }
+        }
+        assert!(
+            self.serves(leader),
+            "nobody serves at last: {:?}",
+            self.nodes[leader].running.as_ref().unwrap().1.status()
+        );
+        let highest = self.masters.keys().next_back().copied();
+        let serving = self.nodes[leader].running.as_ref().unwrap().1.status().serving;
+        assert_eq!(serving, highest, "the last epoch is not the highest");
+        let at_last = self.read_all(leader);
+        // Who was master before notices it by the no-op that it sends when it is idle.
+        (0..60).for_each(|_| self.settle());
+        self.check_watches(leader, &at_last);
+        self.history.check(&at_last, self.gaps);
+        self.compare_standbys();
+        self.counts
+    }
+
+    /// Who is to serve at last: a node that does, or any.
+    fn leader(&mut self) -> usize {
+        let any = self.random.index(NODES);
+        let serving = (0..NODES).find(|n| self.serves(*n));
+        serving.filter(|_| self.random.once_in(2)).unwrap_or(any)
+    }
+
+    fn settle(&mut self) {
+        self.time.advance_ms(3);
+        (0..NODES).for_each(|n| self.poll(n));
+    }
+
+    fn serves(&self, n: usize) -> bool {
+        let epoch = self.coordinator.entry(&self.name).mastership.epoch;
+        self.nodes[n].running.as_ref().is_some_and(|(_, handle)| handle.status().serving == Some(epoch))
+    }
+
+    fn read_all(&mut self, leader: usize) -> BTreeMap<String, Seen> {
+        let mut trails = BTreeMap::new();
+        for key in (0..KEYS).map(|k| format!("k{k}")) {
+            let (send, mut reply) = oneshot::channel();
+            let (_, handle) = self.nodes[leader].running.as_ref().unwrap();
+            handle.query(key.clone(), None, send).unwrap();
+            let mut seen = None;
+            for _ in 0..200 {
+                self.settle();
+                if let Ok(answer) = reply.try_recv() {
+                    seen =
+                        Some(answer.unwrap_or_else(|failure| panic!("reading {key} at last: {failure:?}")));
+                    break;
+                }
+            }
+            trails.insert(key.clone(), seen.unwrap_or_else(|| panic!("{key} is not answered at last")));
+        }
+        trails
+    }
+
+    /// Who still watches was told how the list is at last, and nobody tells anything but the leader.
+    fn check_watches(&mut self, leader: usize, at_last: &BTreeMap<String, Seen>) {
+        for c in 0..CLIENTS {
+            self.look(c);
+            let Some(watching) = self.clients[c].watch.as_ref().filter(|watching| watching.lives()) else {
+                continue;
+            };
+            let Watching { node, log, .. } = watching;
+            // Where the log knows its newest writer an idle master appends nothing, and does not notice that it is none any
+            // more until it is asked something: a known gap.
+            if *node != leader && self.fencing == Fencing::Known && !self.gaps {
+                continue;
+            }
+            assert_eq!(*node, leader, "it is not told that it ended: {log:?}");
+            let Seen { trail, version, .. } = &at_last[&log.key];
+            let (list, told) = log.last().expect("a watch begins with a value");
+            assert_eq!(*list, trail.list(), "the newest did not come: {log:?}");
+            assert!(version.is_none_or(|version| version == told), "{version:?} did not come: {log:?}");
+            self.counts.watched_to_the_end += 1;
+        }
+        (0..CLIENTS).for_each(|c| self.stop_watching(c));
+    }
+
+    /// At equal offset, state is equal.
+    fn compare_standbys(&mut self) {
+        (0..50).for_each(|_| self.settle());
+        let dumps: Vec<_> =
+            self.nodes.iter().map(|n| n.running.as_ref().unwrap().0.dump().unwrap()).collect();
+        let newest = dumps.iter().map(|(next, _)| *next).max().unwrap();
+        let equal: Vec<_> = dumps.iter().filter(|(next, _)| *next == newest).collect();
+        assert!(equal.windows(2).all(|pair| pair[0].1 == pair[1].1), "state differs at offset {newest}");
+        assert!(newest > Offset::ZERO || self.fencing == Fencing::Off);
+    }
+}
