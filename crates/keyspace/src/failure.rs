@@ -32,8 +32,8 @@ pub enum Failure<E> {
     /// The deadline had passed before the message was handled; nothing changed.
     #[error("the deadline has passed")]
     DeadlinePassed,
-    /// What the handler wants to change does not fit into a group; nothing changed.
-    #[error("changes of {bytes} bytes: the changelog takes {max} at most")]
+    /// A key or value that the handler wants to write is too long, or its changes do not fit into a group; nothing changed.
+    #[error("{bytes} bytes to write: {max} are taken at most")]
     TooLarge {
         /// Their size.
         bytes: usize,

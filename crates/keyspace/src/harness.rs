@@ -233,7 +233,7 @@ impl<P: Partition> Harness<P> {
         let changes: Vec<_> = changes.into_iter().map(pending).collect();
         let (first, time) = (self.state.next(), self.now());
         let next = first.advance(changes.len() as u64);
-        let own = Own { first, next, version, time, changes: &changes, request: None };
+        let own = Own { first, next, version, time, changes: &changes, repairs: &[], request: None };
         if let Err(error) = self.state.apply_own(&[own]) {
             return Some(error.to_string());
         }

@@ -68,6 +68,8 @@ pub enum Event {
     Decided(Cas),
     /// The coordinator's decision is not known.
     Undecided,
+    /// The coordinator cannot take this mastership: it is not as it was when it was read, restored from a backup perhaps.
+    Impossible,
     /// The writer is open.
     Opened,
     /// The writer could not be opened: another one is newer.
@@ -86,6 +88,34 @@ pub enum Event {
     Failed,
     /// It is time to try again.
     Retry,
+}
+
+impl Event {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Promote => "promote",
+            Event::Demote => "demote",
+            Event::Read(_) => "read",
+            Event::Prepared => "prepared",
+            Event::End(_) => "end",
+            Event::Applied { .. } => "applied",
+            Event::Decided(Cas::Won(_)) => "won",
+            Event::Decided(Cas::Lost(_)) => "lost",
+            Event::Undecided => "undecided",
+            Event::Impossible => "impossible",
+            Event::Opened => "opened",
+            Event::Overtaken => "overtaken",
+            Event::Barred(_) => "barred",
+            Event::BarrierRefused => "barrier refused",
+            Event::OutcomeUnknown => "outcome unknown",
+            Event::Fenced => "fenced",
+            Event::Outbid => "outbid",
+            Event::Failed => "failed",
+            Event::Retry => "retry",
+        }
+    }
 }
 
 /// What an owner is to do.
@@ -157,6 +187,7 @@ pub fn step(phase: Phase, event: Event, candidate: &Candidate<'_>) -> (Phase, Ve
         }
         // The same attempt again: at most one of the two is done, whichever comes first.
         (phase @ P::Electing(..), E::Undecided | E::Failed) => (phase, vec![A::Wait]),
+        (P::Electing(..), E::Impossible) => (P::Reading, vec![A::DropWriter, A::Wait]),
         (P::Electing(revision, mastership), E::Retry) => {
             let again = A::Elect(revision, mastership.clone());
             (P::Electing(revision, mastership), vec![again])
@@ -282,6 +313,13 @@ mod tests {
         let (phase, done) = walk(electing.clone(), [Event::Undecided, Event::Retry]);
         assert_eq!(phase, electing);
         assert_eq!(done, [Action::Wait, Action::Elect(Revision(3), mine(6))]);
+    }
+
+    #[test]
+    fn an_impossible_election_begins_with_reading_again() {
+        let (phase, done) = walk(Phase::Electing(Revision(3), mine(6)), [Event::Impossible, Event::Retry]);
+        assert_eq!(phase, Phase::Reading);
+        assert_eq!(done, [Action::DropWriter, Action::Wait, Action::Read]);
     }
 
     #[test]

@@ -131,6 +131,10 @@ impl MemoryStore {
 }
 
 impl MemStore for MemoryStore {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     fn checkpoint(&self) -> Option<&Checkpoint> {
         self.checkpoint.as_ref()
     }

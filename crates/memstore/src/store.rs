@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::{Batch, Checkpoint, RequestEntry, Result, Scan, Scanned, Snapshot, Value, Visit};
+use crate::{Batch, Checkpoint, Limits, RequestEntry, Result, Scan, Scanned, Snapshot, Value, Visit};
 
 /// Number of a store within its partition. All stores of a partition live in one memstore, so that one batch changes
 /// several of them at once.
@@ -65,6 +65,9 @@ pub struct Status {
 /// 6. **Reading has no effect.** Expired values are returned like others: who owns the partition decides what they mean.
 /// 7. **One owner.** Writing takes `&mut self`; no call waits for another task, though one may wait for a disk.
 pub trait MemStore: Send {
+    /// Its limits.
+    fn limits(&self) -> &Limits;
+
     /// Where the store stands: `None` while it is empty and nothing was applied.
     fn checkpoint(&self) -> Option<&Checkpoint>;
 

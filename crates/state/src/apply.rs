@@ -6,15 +6,16 @@
 //!                                                          master of epoch 2 writes the keys it hit again (a repair)
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use affinity_log::{Batch as LogBatch, GroupRef};
-use affinity_memstore::{Batch, Checkpoint, MemStore, RequestEntry, StoreId, Value};
+use affinity_memstore::{At, Batch, Checkpoint, MemStore, RequestEntry, Scan, StoreId, Value};
 use affinity_types::control::Control;
 use affinity_types::varint;
 use affinity_types::wire::{self, WireError};
-use affinity_types::{Attributes, Epoch, EventTime, Key, Offset, RecordKind, Request, TopicId, Version};
+use affinity_types::{Attributes, Epoch, EventTime, Offset, Record, RecordKind, Request, TopicId, Version};
 use bytes::Bytes;
 
 use crate::requests::{NEVER, RequestSettings};
@@ -29,6 +30,9 @@ const FORGOTTEN_MAX: usize = 1024;
 /// Begins the attachment of a store's checkpoint if the store has the window of requests too; the window's floor follows, if
 /// there is one.
 const WINDOW_KEPT: u8 = 1;
+
+/// The store of what is known of the log and not in it: marks of stale keys, each a store's number and a key of it.
+const LOCAL: StoreId = StoreId(StoreId::LAST.0 - 1);
 
 /// What applying noticed, group by group, in the order of the log.
 #[derive(Debug)]
@@ -54,10 +58,6 @@ pub enum Noted<'a> {
     },
     /// A valid record changed a key, or repaired it.
     Written {
-        /// Whose record it is.
-        kind: RecordKind,
-        /// Its key, as it stands in the log.
-        record_key: &'a [u8],
         /// Its store.
         store: StoreId,
         /// The key in it.
@@ -66,13 +66,6 @@ pub enum Noted<'a> {
         version: Version,
         /// Whether nothing but the record's place has changed.
         repair: bool,
-    },
-    /// A record came too late, under an epoch that was over: ignored, and to be repaired by the master.
-    Stale {
-        /// Whose record it is.
-        kind: RecordKind,
-        /// Its key.
-        key: &'a [u8],
     },
 }
 
@@ -98,9 +91,14 @@ pub struct Own<'a> {
     pub time: EventTime,
     /// What it changed.
     pub changes: &'a [(StoreId, Bytes, PendingValue)],
+    /// Keys that it repaired.
+    pub repairs: &'a [Place],
     /// The request it answers.
     pub request: Option<&'a Request>,
 }
+
+/// A store, and a key in it.
+pub type Place = (StoreId, Bytes);
 
 /// Whether request ids are written into the memstore: one on disk brings them back after a restart, for one in memory
 /// they would only be kept twice.
@@ -126,6 +124,8 @@ pub struct State {
     forgotten: usize,
     positions: BTreeMap<String, Offset>,
     leases: BTreeMap<Epoch, Lease>,
+    /// Keys whose last record in the log is a stale one.
+    stale: BTreeSet<Place>,
     #[cfg(feature = "mutants")]
     unfiltered: bool,
 }
@@ -157,6 +157,11 @@ impl State {
             .checkpoint()
             .map_or((Offset::ZERO, Epoch::NONE, EventTime(i64::MIN)), |c| (c.next, c.epoch, c.time));
         let (positions, leases) = (BTreeMap::new(), BTreeMap::new());
+        let mut stale = BTreeSet::new();
+        memstore.scan(At::Newest, &Scan::all(LOCAL), &mut |key, _| {
+            stale.extend(read_mark(key));
+            ControlFlow::Continue(())
+        })?;
         Ok(State {
             memstore,
             names,
@@ -169,6 +174,7 @@ impl State {
             forgotten: 0,
             positions,
             leases,
+            stale,
             #[cfg(feature = "mutants")]
             unfiltered: false,
         })
@@ -288,7 +294,13 @@ impl State {
         received: Duration,
         mut note: impl FnMut(Noted<'_>),
     ) -> Result<()> {
-        let mut reached = Reached { epoch: self.epoch, time: self.time, received, requests: Vec::new() };
+        let mut reached = Reached {
+            epoch: self.epoch,
+            time: self.time,
+            received,
+            requests: Vec::new(),
+            marks: BTreeMap::new(),
+        };
         let mut batch = self.batch(self.next, self.epoch, self.time);
         batch.reserve(log.groups().len());
         let from = self.next;
@@ -303,8 +315,11 @@ impl State {
                 batch.remember(entry_of(*offset, *time, request));
             }
         }
+        let marks = self.marks(&reached.marks);
+        put_marks(&marks, &mut batch);
         self.memstore.apply(&batch)?;
         (self.next, self.epoch, self.time) = (next, reached.epoch, reached.time);
+        self.mark(reached.marks);
         self.applied(reached.requests.iter().map(|(offset, time, request)| (*offset, *time, request)));
         Ok(())
     }
@@ -320,7 +335,12 @@ impl State {
         let version = group.version();
         if version.epoch < reached.epoch && self.filters() {
             for record in group.records() {
-                note(Noted::Stale { kind: record.kind(), key: record.key() });
+                let place = self.names.place(record.kind(), record.key());
+                // One that is longer than any key here hides none.
+                let key_max = self.memstore.limits().key_max_bytes - size_of::<StoreId>();
+                if let Some((store, key)) = place.filter(|(_, key)| key.len() <= key_max) {
+                    reached.marks.insert((store, Bytes::copy_from_slice(key)), true);
+                }
             }
             return Ok(());
         }
@@ -341,8 +361,10 @@ impl State {
                 note(Noted::Barrier { epoch, offset });
                 continue;
             }
-            let (kind, record_key) = (record.kind(), record.key());
-            let Some((store, key)) = self.names.place(kind, record_key) else { continue };
+            let Some((store, key)) = self.names.place(record.kind(), record.key()) else { continue };
+            if !self.stale.is_empty() || !reached.marks.is_empty() {
+                reached.marks.insert((store, Bytes::copy_from_slice(key)), false);
+            }
             let plain = record.encoded_attributes().is_empty();
             let attributes = if plain { wire::RecordAttributes::default() } else { record.attributes()? };
             let repair = attributes.repairs.is_some();
@@ -351,7 +373,7 @@ impl State {
                 None => batch.remove(store, key),
                 Some(value) => batch.put(store, key, Value::new(value, version).expiring(attributes.expires)),
             }
-            note(Noted::Written { kind, record_key, store, key, version, repair });
+            note(Noted::Written { store, key, version, repair });
         }
         if !group.encoded_attributes().is_empty() {
             let Attributes { request, positions } = group.attributes()?;
@@ -386,7 +408,10 @@ impl State {
         let (Some(first), Some(last)) = (groups.first(), groups.last()) else { return Ok(()) };
         assert_eq!(first.first, self.next, "acknowledgements are applied without a gap");
         let time = groups.iter().map(|group| group.time).max().map_or(self.time, |time| time.max(self.time));
+        let mended = self.mended(groups);
+        let marks = self.marks(&mended);
         let mut batch = self.batch(last.next, last.version.epoch, time);
+        put_marks(&marks, &mut batch);
         batch.reserve(groups.iter().map(|group| group.changes.len()).sum());
         for group in groups {
             for (store, key, change) in group.changes {
@@ -403,6 +428,7 @@ impl State {
         }
         self.memstore.apply(&batch)?;
         (self.next, self.epoch, self.time) = (last.next, last.version.epoch, time);
+        self.mark(mended);
         self.applied(groups.iter().filter_map(|group| Some((group.first, group.time, group.request?))));
         Ok(())
     }
@@ -418,20 +444,69 @@ impl State {
         Ok(())
     }
 
-    /// The record that repairs a key which a stale record hit: its valid value, under the version it had. `None` for keys
-    /// that this build has no store for, and for system records, which their owner repairs.
+    /// Keys whose last record in the log is a stale one, which hides the valid one from compaction: to be repaired by the
+    /// master.
+    pub fn stale(&self) -> &BTreeSet<Place> {
+        &self.stale
+    }
+
+    /// The stale keys that these groups mend.
+    fn mended(&self, groups: &[Own<'_>]) -> BTreeMap<Place, bool> {
+        if self.stale.is_empty() {
+            return BTreeMap::new();
+        }
+        let changed = groups.iter().flat_map(|group| group.changes);
+        let repaired = groups.iter().flat_map(|group| group.repairs);
+        let changed = changed.map(|(store, key, _)| (*store, key.clone()));
+        changed.chain(repaired.cloned()).map(|place| (place, false)).collect()
+    }
+
+    /// Which marks of stale keys change in the store, if it keeps them: what is in memory alone reads the log again.
+    fn marks(&self, changes: &BTreeMap<Place, bool>) -> Vec<(Vec<u8>, bool)> {
+        if self.keep == KeepRequests::InWindow {
+            return Vec::new();
+        }
+        let changes = changes.iter().filter(|(place, stale)| self.stale.contains(*place) != **stale);
+        changes.map(|((store, key), stale)| ([&store.0.to_be_bytes(), &key[..]].concat(), *stale)).collect()
+    }
+
+    fn mark(&mut self, changes: BTreeMap<Place, bool>) {
+        for (place, stale) in changes {
+            if stale {
+                self.stale.insert(place);
+            } else {
+                self.stale.remove(&place);
+            }
+        }
+    }
+
+    /// The record that repairs a stale key: its valid value, under the version it had; of one that has none, a deletion.
     ///
     /// # Errors
     /// If the memstore cannot be read.
-    pub fn repair(&self, kind: RecordKind, key: &[u8]) -> Result<Option<affinity_types::Record>> {
-        let Some((store, place)) = self.names.place(kind, key) else { return Ok(None) };
-        let value = self.memstore.get(store, place)?;
-        let (repairs, expires) =
-            (value.as_ref().map(Value::version), value.as_ref().and_then(Value::expires));
+    pub fn repair(&self, (store, key): &Place) -> Result<Record> {
+        let value = self.memstore.get(*store, key)?;
+        let repairs = value.as_ref().map_or(Version::default(), Value::version);
+        let expires = value.as_ref().and_then(Value::expires);
         let bytes = value.map(|value| Bytes::copy_from_slice(value.bytes()));
-        let record = affinity_types::Record::new(Key::copy_from(key), bytes);
-        Ok(Some(affinity_types::Record { kind, expires, repairs, ..record }))
+        let (kind, key) = self.names.key_of(*store, key);
+        Ok(Record { kind, expires, repairs: Some(repairs), ..Record::new(key, bytes) })
     }
+}
+
+fn put_marks<'a>(marks: &'a [(Vec<u8>, bool)], batch: &mut Batch<'a>) {
+    for (key, stale) in marks {
+        if *stale {
+            batch.put(LOCAL, key, Value::new(&[], Version::default()));
+        } else {
+            batch.remove(LOCAL, key);
+        }
+    }
+}
+
+fn read_mark(key: &[u8]) -> Option<Place> {
+    let (store, key) = key.split_first_chunk::<2>()?;
+    Some((StoreId(u16::from_be_bytes(*store)), Bytes::copy_from_slice(key)))
 }
 
 /// Where applying a batch has come.
@@ -440,6 +515,8 @@ struct Reached {
     time: EventTime,
     received: Duration,
     requests: Vec<(Offset, EventTime, Request)>,
+    /// Keys that became stale, or are no more.
+    marks: BTreeMap<Place, bool>,
 }
 
 /// A request as the memstore keeps it: the time of its group, then its attribute's bytes.

@@ -15,7 +15,7 @@ mod requests;
 mod stores;
 mod watches;
 
-pub use apply::{KeepRequests, Lease, Noted, Own, State};
+pub use apply::{KeepRequests, Lease, Noted, Own, Place, State};
 pub use error::{Error, Result};
 pub use pending::{Pending, PendingGroup, PendingValue};
 pub use requests::{Known, RequestSettings, Requests};

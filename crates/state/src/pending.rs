@@ -126,10 +126,9 @@ impl<T> Pending<T> {
         }
     }
 
-    /// Does something to what is kept with each group up to that of `sequence`.
-    pub fn through(&mut self, sequence: Sequence, mut change: impl FnMut(&mut T)) {
-        let up_to = self.groups.iter_mut().take_while(|group| group.version.sequence <= sequence);
-        up_to.for_each(|group| change(&mut group.with));
+    /// Does something to each group up to that of `sequence`.
+    pub fn through(&mut self, sequence: Sequence, change: impl FnMut(&mut PendingGroup<T>)) {
+        self.groups.iter_mut().take_while(|group| group.version.sequence <= sequence).for_each(change);
     }
 
     fn index(&self, sequence: Sequence) -> Option<usize> {

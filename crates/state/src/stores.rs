@@ -7,6 +7,9 @@ use affinity_types::control::StoreKey;
 use affinity_types::{Key, RecordKind};
 use bytes::Bytes;
 
+/// Numbers above are the system's own.
+const STORES_MAX: usize = 65_000;
+
 /// The stores of a keyspace: the first is the main store, whose records are plain; the others' keys carry their name.
 #[derive(Clone, Debug)]
 pub struct StoreNames {
@@ -21,10 +24,7 @@ impl StoreNames {
     /// If there is no store, or more than a memstore can tell apart.
     #[must_use]
     pub fn new(names: &[&str], store_key_schema: u32) -> StoreNames {
-        assert!(
-            !names.is_empty() && names.len() < usize::from(u16::MAX),
-            "a keyspace has 1 to 65 534 stores"
-        );
+        assert!(!names.is_empty() && names.len() <= STORES_MAX, "a keyspace has 1 to {STORES_MAX} stores");
         StoreNames { names: names.iter().map(|name| Arc::from(*name)).collect(), store_key_schema }
     }
 

@@ -56,7 +56,7 @@ fn open(folder: &Path, entries: usize, keep: KeepRequests) -> State {
 /// A group of a record at `offset`.
 fn own(offset: u64, time: EventTime, request: Option<&Request>) -> Own<'_> {
     let (first, next, version) = (Offset(offset), Offset(offset + 1), version(offset));
-    Own { first, next, version, time, changes: &[], request }
+    Own { first, next, version, time, changes: &[], repairs: &[], request }
 }
 
 impl<'a> Node<'a> {

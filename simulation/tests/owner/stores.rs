@@ -118,6 +118,10 @@ fn copy(store: &MemoryStore) -> MemoryStore {
 }
 
 impl MemStore for KeptStore {
+    fn limits(&self) -> &Limits {
+        self.memory.limits()
+    }
+
     fn checkpoint(&self) -> Option<&Checkpoint> {
         self.memory.checkpoint()
     }

@@ -2,12 +2,14 @@
 //! the memstore a little later, many groups at a time, when the owner has nothing more urgent to do.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use affinity_log::{Ack, Outcome};
-use affinity_state::{Own, PendingGroup};
+use affinity_state::Own;
 use affinity_types::{Offset, Sequence};
 
-use super::{Held, InFlight, Owner, Protection};
+use super::follow::tell_group;
+use super::{Held, Owner, Protection, Sent};
 use crate::message::Waiting;
 use crate::phase::{Event, Phase};
 use crate::{Failure, Partition};
@@ -86,26 +88,9 @@ impl<P: Partition> Owner<P> {
         group.with.offsets = Some((first, next));
         self.metrics.append_seconds.record(polled_at.saturating_sub(group.with.sent));
         self.anchor = Some(group.with.sent);
-        // What was read from the log in a gap has been told then, and reading has noted stale records and those that mend
-        // them in their order.
-        if first >= self.state.next() {
-            if !self.watches.is_empty() {
-                for (store, key, change) in &group.changes {
-                    self.watches.tell(*store, key, change.version, change.value.as_ref());
-                }
-            }
-            for (kind, key) in &group.with.repairs {
-                self.stale.remove(&(kind.number(), key.clone()));
-            }
-            if !self.stale.is_empty() {
-                for (store, key, _) in &group.changes {
-                    let (kind, key) = self.state.names().key_of(*store, key);
-                    self.stale.remove(&(kind.number(), key));
-                }
-            }
-        }
-        for (store, key, event) in std::mem::take(&mut group.with.events) {
-            self.watches.send(store, &key, &event);
+        // What was read from the log in a gap has been told then.
+        if !group.with.read {
+            tell_group(&mut self.watches, group);
         }
         if let Some(answer) = group.with.answer.take() {
             let waiting = group.with.waiting.take();
@@ -119,7 +104,7 @@ impl<P: Partition> Owner<P> {
             return;
         }
         let known = self.state.next();
-        let own = |group: &'_ PendingGroup<InFlight<P::Answer, P::Error>>| {
+        let own = |group: &'_ Sent<P>| {
             let (first, next) = group.with.offsets.unwrap_or_default();
             (first >= known).then_some((first, next))
         };
@@ -133,12 +118,16 @@ impl<P: Partition> Owner<P> {
                 version: group.version,
                 time: group.with.time,
                 changes: &group.changes,
+                repairs: &group.with.repairs,
                 request: group.with.request.as_ref(),
             })
             .collect();
         let applied = self.state.apply_own(&groups);
         drop(groups);
         for group in self.pending.settled() {
+            for place in &group.with.repairs {
+                self.repairing.remove(place);
+            }
             if let Some(request) = &group.with.request {
                 self.asked.remove(&(request.id.client, request.id.sequence));
             }
@@ -158,7 +147,13 @@ impl<P: Partition> Owner<P> {
         if let Some(request) = &group.with.request {
             self.asked.remove(&(request.id.client, request.id.sequence));
         }
-        self.stale.extend(group.with.repairs.iter().map(|(kind, key)| (kind.number(), key.clone())));
+        for place in &group.with.repairs {
+            self.repairing.remove(place);
+        }
+        if group.with.answer.is_none() {
+            // Nobody asked for it: it is tried again, but not at once.
+            self.own_at = Some(self.now() + Duration::from_millis(self.settings.retry_ms));
+        }
         self.fail_reads_of(sequence);
         group.with.waiting.fail(&Failure::Unavailable);
     }

@@ -6,14 +6,14 @@ use std::task::{Context, Poll};
 use affinity_log::AppendError;
 use affinity_state::{Known, PendingGroup, Update};
 use affinity_types::codec::{Decode, Encode};
-use affinity_types::{Attributes, Epoch, Group, Record, Request, RequestId, Version};
+use affinity_types::{Attributes, Epoch, Group, Record, Request, RequestId, Sequence, Version};
 
 use super::reads::HeldAnswer;
 use super::{Held, InFlight, Owner, Protection};
-use crate::context::{Done, Master, View, judge};
+use crate::context::{Change, Done, Master, View, judge};
 use crate::message::{Message, ReplyTo, Subscription, Waiting, Watched};
 use crate::phase::{Event, Phase};
-use crate::{Failure, Partition};
+use crate::{Failure, Partition, Reply};
 
 impl<P: Partition> Owner<P> {
     /// Takes messages as long as there is room for what they may append or hold; `true` if there may be more to do than
@@ -120,7 +120,11 @@ impl<P: Partition> Owner<P> {
         let answer = match self.state.requests().look_up(id, hash, time) {
             Known::New => return Some(reply),
             Known::Answered(bytes) => {
-                P::Answer::decode(&bytes).map_err(|error| Failure::Corrupt(error.to_string()))
+                // It was applied, and what it answered cannot be told.
+                P::Answer::decode(&bytes).map_err(|error| {
+                    tracing::error!(partition = %self.name, %error, "a remembered answer cannot be read");
+                    Failure::Unknown
+                })
             }
             Known::Conflict => Err(Failure::Conflict),
             Known::Expired => Err(Failure::RequestExpired),
@@ -155,15 +159,15 @@ impl<P: Partition> Owner<P> {
             Ok(answer) if !changes.is_empty() || !events.is_empty() => answer,
             unchanged => {
                 // It changes nothing: it is released as a read.
-                if let Some(reply) = asked.reply {
-                    self.hold(saw, HeldAnswer::Message(reply, unchanged));
-                }
-                return;
+                return self.hold_reply(saw, asked.reply, unchanged);
             }
         };
+        if let Some(failure) = self.too_long(&changes) {
+            return self.hold_reply(saw, asked.reply, Err(failure));
+        }
         let request = match self.remembered(&asked, &answer) {
             Ok(request) => request,
-            Err(failure) => return send(asked.reply, Err(failure)),
+            Err(failure) => return self.hold_reply(saw, asked.reply, Err(failure)),
         };
         let names = self.state.names();
         let mut changes = changes;
@@ -174,7 +178,7 @@ impl<P: Partition> Owner<P> {
         }
         let attributes = Attributes { request: request.clone(), ..Attributes::default() };
         let group = Group { version, time, attributes, records };
-        self.append(asked, group, |records, sent, waiting| PendingGroup {
+        self.append(asked, saw, group, |records, sent, waiting| PendingGroup {
             version,
             changes: changes
                 .into_iter()
@@ -195,6 +199,29 @@ impl<P: Partition> Owner<P> {
         });
     }
 
+    /// A command has changed nothing: its answer is released as that of a read.
+    fn hold_reply(
+        &mut self,
+        saw: Option<Sequence>,
+        reply: Option<ReplyTo<P>>,
+        answer: Reply<P::Answer, P::Error>,
+    ) {
+        if let Some(reply) = reply {
+            self.hold(saw, HeldAnswer::Message(reply, answer));
+        }
+    }
+
+    /// What the log took and the memstore refused would stop the partition for good.
+    fn too_long(&self, changes: &[Change]) -> Option<Failure<P::Error>> {
+        let limits = self.state.memstore().limits();
+        let lengths = changes.iter().flat_map(|change| {
+            let value = change.value.as_ref().map_or(0, bytes::Bytes::len);
+            [(change.key.len(), limits.key_max_bytes - KEY_RESERVED), (value, limits.value_max_bytes)]
+        });
+        let (bytes, max) = lengths.into_iter().find(|(length, max)| length > max)?;
+        Some(Failure::TooLarge { bytes, max })
+    }
+
     /// How the changelog is to remember a request.
     fn remembered(&self, asked: &Asked<P>, answer: &P::Answer) -> Result<Option<Request>, Failure<P::Error>> {
         let Some(id) = asked.request else { return Ok(None) };
@@ -210,6 +237,7 @@ impl<P: Partition> Owner<P> {
     fn append(
         &mut self,
         asked: Asked<P>,
+        saw: Option<Sequence>,
         group: Group,
         pending: impl FnOnce(
             Vec<Record>,
@@ -236,9 +264,9 @@ impl<P: Partition> Owner<P> {
             }
             Err(AppendError::Full) => self.waiting = Some(asked.into_message()),
             Err(AppendError::TooLarge { bytes, max }) => {
-                send(asked.reply, Err(Failure::TooLarge { bytes, max }));
+                self.hold_reply(saw, asked.reply, Err(Failure::TooLarge { bytes, max }));
             }
-            Err(AppendError::Invalid(why)) => send(asked.reply, Err(Failure::Invalid(why))),
+            Err(AppendError::Invalid(why)) => self.hold_reply(saw, asked.reply, Err(Failure::Invalid(why))),
             Err(AppendError::Lost) => {
                 self.waiting = Some(asked.into_message());
                 self.happen(Event::Fenced);
@@ -267,6 +295,9 @@ impl<P: Partition> Owner<P> {
         }
     }
 }
+
+/// Bytes that a key leaves to the system, which has entries about keys in the memstore too.
+const KEY_RESERVED: usize = 64;
 
 /// A command as it was asked.
 struct Asked<P: Partition> {

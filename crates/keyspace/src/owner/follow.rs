@@ -5,11 +5,11 @@ use std::task::{Context, Poll};
 
 use affinity_log::{Batch, Error, Tail};
 use affinity_memstore::StoreId;
-use affinity_state::Noted;
-use affinity_types::{Key, RecordKind, Sequence, Version};
+use affinity_state::{Noted, PendingGroup, Watches};
+use affinity_types::{Sequence, Version};
 use bytes::Bytes;
 
-use super::{Call, Owner, Protection};
+use super::{Call, InFlight, Owner, Protection};
 use crate::Partition;
 use crate::phase::Phase;
 
@@ -79,18 +79,16 @@ impl<P: Partition> Owner<P> {
     fn follow(&mut self, batch: &Batch) {
         let mut followed = Followed::default();
         let (watched, received) = (!self.watches.is_empty(), self.clock.elapsed());
-        let (stale, barrier) = (&mut self.stale, &mut self.barrier);
+        let barrier = &mut self.barrier;
+        let (epoch, undecided) = (self.phase.serving(), &self.undecided);
+        let own = |version: &Version| epoch == Some(version.epoch) || undecided.contains_key(version);
         let note = |noted: Noted<'_>| match noted {
             Noted::Barrier { epoch, offset } => *barrier = Some((epoch, offset)),
             Noted::SecondBarrier { .. } => {}
             Noted::Applied { version } => followed.landed.push(version),
-            Noted::Stale { kind: RecordKind::Control, .. } => {}
-            Noted::Stale { kind, key } => drop(stale.insert((kind.number(), Key::copy_from(key)))),
-            Noted::Written { kind, record_key, store, key, version, repair } => {
-                if !stale.is_empty() {
-                    stale.remove(&(kind.number(), Key::copy_from(record_key)));
-                }
-                if watched && !repair {
+            Noted::Written { store, key, version, repair } => {
+                // What one's own groups changed is told with them.
+                if watched && !repair && !own(&version) {
                     followed.changed.insert((store, Bytes::copy_from_slice(key)), version);
                 }
             }
@@ -107,32 +105,35 @@ impl<P: Partition> Owner<P> {
 
     /// Tells watchers and askers what was found in the log.
     fn tell_followed(&mut self, followed: Followed) {
-        for ((store, key), version) in followed.changed {
-            let Ok(value) = self.state.get(store, &key) else { continue };
-            let bytes = value.map(|value| Bytes::copy_from_slice(value.bytes()));
-            self.watches.tell(store, &key, version, bytes.as_ref());
-        }
         for version in followed.landed {
-            if self.epoch() == Some(version.epoch) {
-                self.pending.through(version.sequence, |with| with.read = true);
-            }
             // What landed has everything of its epoch before it in the log, though compaction may have taken that.
+            if self.epoch() == Some(version.epoch) {
+                let watches = &mut self.watches;
+                self.pending.through(version.sequence, |group| {
+                    if !std::mem::replace(&mut group.with.read, true) {
+                        tell_group(watches, group);
+                    }
+                });
+            }
             let first = Version::new(version.epoch, Sequence::FIRST);
             let landed: Vec<_> = self.undecided.range(first..=version).map(|(version, _)| *version).collect();
             for version in landed {
                 self.tell_landed(version);
             }
         }
+        for ((store, key), version) in followed.changed {
+            let Ok(value) = self.state.get(store, &key) else { continue };
+            let bytes = value.map(|value| Bytes::copy_from_slice(value.bytes()));
+            self.watches.tell(store, &key, version, bytes.as_ref());
+        }
     }
 
     /// A group whose outcome was not known is in the log.
     fn tell_landed(&mut self, version: Version) {
-        let Some(landed) = self.undecided.remove(&version) else { return };
-        for (store, key, event) in &landed.events {
-            self.watches.send(*store, key, event);
-        }
-        if let Some(answer) = landed.answer {
-            self.answer_landed(landed.waiting, answer);
+        let Some(mut landed) = self.undecided.remove(&version) else { return };
+        tell_group(&mut self.watches, &mut landed);
+        if let Some(answer) = landed.with.answer {
+            self.answer_landed(landed.with.waiting, answer);
         }
     }
 
@@ -146,5 +147,17 @@ impl<P: Partition> Owner<P> {
         self.metrics.gaps.increment(1);
         tracing::warn!(partition = %self.name, from = %self.state.next(), to = %first, "somebody else has appended");
         self.gap = Some(first);
+    }
+}
+
+/// Tells the watchers what a group of one's own has changed, and then its events.
+pub(super) fn tell_group<A, E>(watches: &mut Watches, group: &mut PendingGroup<InFlight<A, E>>) {
+    if !watches.is_empty() {
+        for (store, key, change) in &group.changes {
+            watches.tell(*store, key, change.version, change.value.as_ref());
+        }
+    }
+    for (store, key, event) in std::mem::take(&mut group.with.events) {
+        watches.send(store, &key, &event);
     }
 }

@@ -229,6 +229,14 @@ impl<P: Partition> Message<P> {
 }
 
 impl Phase {
+    /// The epoch it serves under, if it serves.
+    pub(super) fn serving(&self) -> Option<Epoch> {
+        match self {
+            Phase::Serving(epoch) => Some(*epoch),
+            _ => None,
+        }
+    }
+
     /// Its name.
     pub(super) fn name(&self) -> &'static str {
         match self {

@@ -8,6 +8,7 @@
 //! | `affinity_partition_serving` | gauge | the epoch served under, 0 for none |
 //! | `affinity_partition_append_seconds` | histogram | from sending a group to its acknowledgement |
 //! | `affinity_partition_outcomes_total` | counter | appends by `outcome`: `refused`, `unknown`, `fenced` |
+//! | `affinity_partition_phases_total` | counter | changes of the phase, by the phase that began (`to`) and its `cause` |
 //! | `affinity_partition_gaps_total` | counter | appends of others that were found |
 //! | `affinity_partition_repairs_total` | counter | keys written again after a stale record |
 //!
@@ -17,6 +18,7 @@ use affinity_cluster::PartitionName;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 pub(super) struct Metrics {
+    labels: [(&'static str, String); 2],
     pub(super) queue: Gauge,
     pub(super) pending: Gauge,
     pub(super) held_reads: Gauge,
@@ -38,6 +40,7 @@ impl Metrics {
             counter!("affinity_partition_outcomes_total", &labels)
         };
         Metrics {
+            labels: labels.clone(),
             queue: gauge!("affinity_partition_queue", &labels),
             pending: gauge!("affinity_partition_pending", &labels),
             held_reads: gauge!("affinity_partition_held_reads", &labels),
@@ -49,5 +52,12 @@ impl Metrics {
             gaps: counter!("affinity_partition_gaps_total", &labels),
             repairs: counter!("affinity_partition_repairs_total", &labels),
         }
+    }
+
+    /// A phase has begun.
+    pub(super) fn phase(&self, to: &'static str, cause: &'static str) {
+        let mut labels = self.labels.to_vec();
+        labels.extend([("to", to.to_owned()), ("cause", cause.to_owned())]);
+        counter!("affinity_partition_phases_total", &labels).increment(1);
     }
 }

@@ -26,8 +26,8 @@ use std::time::Duration;
 use affinity_cluster::{Cas, Coordinator, NodeId, PartitionName, Seen};
 use affinity_log::{Ack, Log, Prepared, Tail, TopicPartition, Writer};
 use affinity_memstore::{At, MemStore, Scan, StoreId};
-use affinity_state::{KeepRequests, State, StoreNames, Watches};
-use affinity_types::{Clock, Epoch, EventTime, Key, Offset, RecordKind, Request, Sequence, TopicId, Version};
+use affinity_state::{KeepRequests, PendingGroup, Place, State, StoreNames, Watches};
+use affinity_types::{Clock, Epoch, EventTime, Offset, Request, Sequence, TopicId, Version};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use tokio::sync::mpsc;
@@ -103,6 +103,8 @@ pub struct Parts {
 /// Store, key, version and value.
 pub type Entry = (StoreId, Bytes, Version, Bytes);
 
+/// A group whose outcome is not known yet.
+type Sent<P> = PendingGroup<InFlight<<P as Partition>::Answer, <P as Partition>::Error>>;
 /// An answer, and who waits for it.
 type Gated<P> = (Waiting<<P as Partition>::Answer, <P as Partition>::Error>, <P as Partition>::Answer);
 
@@ -114,7 +116,7 @@ pub(crate) struct InFlight<A, E> {
     request: Option<Request>,
     events: Vec<(StoreId, Bytes, Bytes)>,
     /// Keys that the group repairs.
-    repairs: Vec<(RecordKind, Key)>,
+    repairs: Vec<Place>,
     answer: Option<A>,
     waiting: Waiting<A, E>,
     /// It was read from the log, in a gap, before its outcome came.
@@ -125,7 +127,7 @@ pub(crate) struct InFlight<A, E> {
 
 impl<A, E> InFlight<A, E> {
     /// A group that nobody asked for.
-    fn own(time: EventTime, sent: Duration, repairs: Vec<(RecordKind, Key)>) -> InFlight<A, E> {
+    fn own(time: EventTime, sent: Duration, repairs: Vec<Place>) -> InFlight<A, E> {
         InFlight {
             time,
             sent,
@@ -190,6 +192,8 @@ pub struct Owner<P: Partition> {
     call: Option<Call>,
     /// When to tell the phase to try again.
     retry_at: Option<Duration>,
+    /// When to append something of one's own again: the log has refused the last.
+    own_at: Option<Duration>,
     /// When to try to read the log again.
     tail_at: Option<Duration>,
     /// Reads the log, while not serving or while there is a gap to read.
@@ -206,7 +210,7 @@ pub struct Owner<P: Partition> {
     /// Requests in flight, by id: the hash of what they ask, and their group.
     asked: HashMap<(u128, u64), (u64, Sequence)>,
     /// Groups whose outcome the log will tell.
-    undecided: BTreeMap<Version, InFlight<P::Answer, P::Error>>,
+    undecided: BTreeMap<Version, Sent<P>>,
     watches: Watches,
     /// An acknowledgement that waits until the gap before it is read.
     kept_ack: Option<Ack>,
@@ -217,8 +221,8 @@ pub struct Owner<P: Partition> {
     last_sent_at: Duration,
     /// A group was refused and not all refusals are taken.
     refusing: bool,
-    /// Keys that a stale record hit.
-    stale: BTreeSet<(u8, Key)>,
+    /// Stale keys whose repair is under way.
+    repairing: BTreeSet<Place>,
     reads: VecDeque<HeldRead<P>>,
     /// Reads have come since the last append.
     read_since: bool,
@@ -273,6 +277,7 @@ impl<P: Partition> Owner<P> {
             held: Held::Nothing,
             call: None,
             retry_at: None,
+            own_at: None,
             tail_at: None,
             tail: None,
             gap: None,
@@ -289,7 +294,7 @@ impl<P: Partition> Owner<P> {
             anchor: None,
             last_sent_at: clock.elapsed(),
             refusing: false,
-            stale: BTreeSet::new(),
+            repairing: BTreeSet::new(),
             reads: VecDeque::new(),
             read_since: false,
             gated: VecDeque::new(),
@@ -351,7 +356,7 @@ impl<P: Partition> Owner<P> {
             self.is_idle().then(|| self.last_sent_at + Duration::from_millis(self.settings.idle_noop_ms));
         // While a call is under way no tail is opened: its answer wakes.
         let tail_at = self.tail_at.filter(|_| self.call.is_none());
-        [self.retry_at, tail_at, gate, idle].into_iter().flatten().min()
+        [self.retry_at, self.own_at, tail_at, gate, idle].into_iter().flatten().min()
     }
 
     /// Drives the owner until every handle is gone. `sleep_until` waits for a moment of the clock's elapsed time.
@@ -435,10 +440,7 @@ impl<P: Partition> Owner<P> {
     }
 
     fn epoch(&self) -> Option<Epoch> {
-        match self.phase {
-            Phase::Serving(epoch) => Some(epoch),
-            _ => None,
-        }
+        self.phase.serving()
     }
 
     /// What is stored or written cannot be read: nothing is served any more, and somebody has to look.

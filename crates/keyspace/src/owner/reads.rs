@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use affinity_log::{AppendError, Newest};
-use affinity_state::PendingGroup;
-use affinity_types::{Attributes, Group, Key, RecordKind, Sequence, Version, control};
+use affinity_state::{PendingGroup, Place};
+use affinity_types::{Attributes, Group, Sequence, Version, control};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -129,6 +129,10 @@ impl<P: Partition> Owner<P> {
         if self.refusing || self.gap.is_some() || self.pending.in_flight() >= self.settings.pending_max {
             return false;
         }
+        if self.own_at.is_some_and(|at| at > self.now()) {
+            return false;
+        }
+        self.own_at = None;
         if self.repair() {
             return true;
         }
@@ -153,45 +157,35 @@ impl<P: Partition> Owner<P> {
 
     /// Writes again what stale records hit.
     fn repair(&mut self) -> bool {
-        if self.stale.is_empty() || self.removed(Protection::Repair) {
+        if self.state.stale().is_empty() || self.removed(Protection::Repair) {
             return false;
         }
         self.settle();
         let mut records = Vec::new();
         let mut repairs = Vec::new();
         let mut room = self.log.limits().group_bytes_max;
-        for (number, key) in &self.stale {
-            let Some(kind) = RecordKind::from_number(*number) else { continue };
+        for place in self.state.stale() {
             // A pending change of a key lands behind the stale record: its acknowledgement mends the key.
-            let place = self.state.names().place(kind, key);
-            if place.is_some_and(|(store, key)| self.pending.get(store, key).is_some()) {
+            if self.repairing.contains(place) || self.pending.get(place.0, &place.1).is_some() {
                 continue;
             }
-            match self.state.repair(kind, key) {
-                Ok(Some(record)) => {
-                    let bytes = key.len() + record.value.as_ref().map_or(0, Bytes::len);
-                    if !records.is_empty() && bytes > room {
-                        break;
-                    }
-                    room = room.saturating_sub(bytes);
-                    records.push(record);
-                }
-                Ok(None) => {}
+            let record = match self.state.repair(place) {
+                Ok(record) => record,
                 Err(error) => {
                     self.break_down(&error);
                     return true;
                 }
-            }
-            repairs.push((kind, key.clone()));
-            if records.len() == REPAIRS_MAX {
+            };
+            let bytes = record.key.len() + record.value.as_ref().map_or(0, Bytes::len);
+            if !records.is_empty() && bytes > room || records.len() == REPAIRS_MAX {
                 break;
             }
+            room = room.saturating_sub(bytes);
+            records.push(record);
+            repairs.push(place.clone());
         }
         if repairs.is_empty() {
             return false;
-        }
-        for (kind, key) in &repairs {
-            self.stale.remove(&(kind.number(), key.clone()));
         }
         self.metrics.repairs.increment(repairs.len() as u64);
         tracing::warn!(partition = %self.name, keys = repairs.len(), "repairing what stale records hit");
@@ -199,7 +193,7 @@ impl<P: Partition> Owner<P> {
     }
 
     /// Appends a group of the owner's own; without records, a no-op.
-    fn append_own(&mut self, records: Vec<affinity_types::Record>, repairs: Vec<(RecordKind, Key)>) -> bool {
+    fn append_own(&mut self, records: Vec<affinity_types::Record>, repairs: Vec<Place>) -> bool {
         let Some(epoch) = self.epoch() else { return false };
         let version = Version::new(epoch, self.sent.next());
         let group = if records.is_empty() {
@@ -212,12 +206,12 @@ impl<P: Partition> Owner<P> {
         let sent = self.clock.elapsed();
         match writer.append(&group) {
             Ok(()) => {
+                self.repairing.extend(repairs.iter().cloned());
                 let with = InFlight::own(group.time, sent, repairs);
                 self.pushed(PendingGroup { version, changes: Vec::new(), with });
                 true
             }
             Err(error) => {
-                self.stale.extend(repairs.into_iter().map(|(kind, key)| (kind.number(), key)));
                 match error {
                     AppendError::Full => {}
                     AppendError::Lost => self.happen(Event::Fenced),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use affinity_cluster::ErrorKind::Invalid;
 use affinity_cluster::{AttemptId, Cas, Mastership, Revision};
 use affinity_log::{AppendError, ErrorKind, Newest};
 use affinity_types::{Epoch, Sequence, control};
@@ -19,12 +20,11 @@ impl<P: Partition> Owner<P> {
         let candidate = Candidate { node: &self.node, attempt };
         let before = std::mem::replace(&mut self.phase, Phase::Standby);
         let name = before.name();
-        let cause = format!("{event:?}");
+        let cause = event.name();
         let (after, actions) = phase::step(before, event, &candidate);
         if after.name() != name {
             tracing::info!(partition = %self.name, from = name, to = after.name(), cause, "phase");
-        }
-        if after.name() != name {
+            self.metrics.phase(after.name(), cause);
             self.retry_at = None;
         }
         self.phase = after;
@@ -102,7 +102,7 @@ impl<P: Partition> Owner<P> {
         self.own_epochs.insert(epoch);
         self.gate = self.gate.max(self.gate_of(epoch));
         for (_, lost) in std::mem::take(&mut self.undecided) {
-            lost.waiting.fail(&Failure::Unavailable);
+            lost.with.waiting.fail(&Failure::Unavailable);
         }
         tracing::info!(partition = %self.name, %epoch, "serving");
     }
@@ -128,19 +128,17 @@ impl<P: Partition> Owner<P> {
         (self.call, self.gap, self.tail, self.kept_ack) = (None, None, None, None);
         (self.acked, self.anchor, self.refusing) = (None, None, false);
         for group in self.pending.take_all() {
-            // A repair that is lost is still due; one that has landed will be read.
-            self.stale.extend(group.with.repairs.iter().map(|(kind, key)| (kind.number(), key.clone())));
             match group.with {
-                InFlight { read: true, answer: Some(answer), waiting, events, .. } => {
-                    for (store, key, event) in &events {
-                        self.watches.send(*store, key, event);
-                    }
+                InFlight { read: true, answer: Some(answer), waiting, .. } => {
                     self.answer_landed(waiting, answer);
                 }
-                undecided => drop(self.undecided.insert(group.version, undecided)),
+                _ => drop(self.undecided.insert(group.version, group)),
             }
         }
         self.asked.clear();
+        // A repair that is lost is still due; one that has landed will be read.
+        self.repairing.clear();
+        self.own_at = None;
         for read in std::mem::take(&mut self.reads) {
             read.fail();
         }
@@ -149,7 +147,7 @@ impl<P: Partition> Owner<P> {
     fn step_down(&mut self, cause: Cause) {
         tracing::info!(partition = %self.name, ?cause, "standby");
         for (_, lost) in std::mem::take(&mut self.undecided) {
-            lost.waiting.fail(&Failure::Unknown);
+            lost.with.waiting.fail(&Failure::Unknown);
         }
         self.watches.end_all();
     }
@@ -169,11 +167,19 @@ impl<P: Partition> Owner<P> {
         let event = match call {
             Call::Read(call) => match call.as_mut().poll(cx) {
                 Poll::Pending => return false,
-                Poll::Ready(answer) => answer.map_or(Event::Failed, Event::Read),
+                Poll::Ready(Ok(seen)) => Event::Read(seen),
+                // A name that is not possible never becomes so.
+                Poll::Ready(Err(error)) if error.kind() == Invalid => {
+                    self.break_down(&error);
+                    return true;
+                }
+                Poll::Ready(Err(_)) => Event::Failed,
             },
             Call::Elect(call) => match call.as_mut().poll(cx) {
                 Poll::Pending => return false,
-                Poll::Ready(answer) => answer.map_or(Event::Undecided, Event::Decided),
+                Poll::Ready(Ok(decision)) => Event::Decided(decision),
+                Poll::Ready(Err(error)) if error.kind() == Invalid => Event::Impossible,
+                Poll::Ready(Err(_)) => Event::Undecided,
             },
             Call::Prepare(call) => match call.as_mut().poll(cx) {
                 Poll::Pending => return false,

@@ -102,6 +102,10 @@ impl DiskStore {
 }
 
 impl MemStore for DiskStore {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     fn checkpoint(&self) -> Option<&Checkpoint> {
         self.checkpoint.as_ref()
     }
