@@ -32,7 +32,7 @@ pub struct OwnerSettings {
     /// How far the rates of two clocks may differ, in percent. Default 5; more than 50 counts as 50.
     pub clock_drift_percent: u64,
     /// An idle master appends a no-op so often, in milliseconds, so that others' appends show; where the log knows its
-    /// newest writer at once it appends none. Default 5000.
+    /// newest writer at once it asks the log instead. Default 5000.
     pub idle_noop_ms: u64,
     /// Wait before a step of taking over that failed is tried again, in milliseconds. Default 50.
     pub retry_ms: u64,

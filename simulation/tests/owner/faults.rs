@@ -11,6 +11,9 @@ use bytes::Bytes;
 
 use crate::world::{KEYS, LEASE_MS, NODES, World, block};
 
+/// Least age of what is compacted: above the time in which a master that serves repairs.
+const REPAIR_MICROS: u64 = 40_000;
+
 impl World {
     pub(crate) fn pause(&mut self) {
         let n = self.random.index(NODES);
@@ -49,16 +52,25 @@ impl World {
         let statuses = self.nodes.iter().filter_map(|node| Some((node, node.running.as_ref()?.1.status())));
         let newest =
             statuses.filter(|(_, status)| status.serving.is_some()).max_by_key(|(_, status)| status.serving);
-        let Some((master, status)) = newest else { return };
+        let Some((_, status)) = newest else { return };
         if status.serving != Some(self.coordinator.entry(&self.name).mastership.epoch)
             || status.next != end
             || status.pending > 0
         {
             return;
         }
-        // A known gap: which keys are to be repaired is not kept in the store, and nobody knows it after a restart.
-        if !self.gaps && master.disk.is_some() && self.is_unrepaired() {
-            return;
+        if self.is_unrepaired() {
+            // It may have been refused so far: a master gets so much time.
+            let now = self.time.micros();
+            let (_, since) = *self.unrepaired.insert(match self.unrepaired {
+                Some((epoch, since)) if Some(epoch) == status.serving => (epoch, since),
+                _ => (status.serving.unwrap_or_default(), now),
+            });
+            if now < since + REPAIR_MICROS {
+                return;
+            }
+        } else {
+            self.unrepaired = None;
         }
         let now = self.nodes[0].clock.now();
         let removed = self.log.compact(&self.place, end, now).unwrap();

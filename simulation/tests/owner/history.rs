@@ -50,7 +50,7 @@ impl History {
     ///
     /// # Panics
     /// If it cannot have been.
-    pub(crate) fn check(&self, at_last: &BTreeMap<String, Seen>, gaps: bool) {
+    pub(crate) fn check(&self, at_last: &BTreeMap<String, Seen>) {
         for (key, last) in at_last {
             let ids = last.trail.ids();
             let once: BTreeSet<u64> = ids.iter().copied().collect();
@@ -60,7 +60,7 @@ impl History {
             let wrong = never.intersection(&once).next();
             assert_eq!(wrong, None, "{key}: it was refused and is in {ids:?}");
             self.check_answers(key, &ids);
-            let past = Past::new(&last.trail, last.last, gaps);
+            let past = Past::new(&last.trail, last.last);
             for watch in self.watches.iter().filter(|watch| &watch.key == key) {
                 self.check_beginning(watch, &past);
                 watch.check(&past, &never);
@@ -107,16 +107,14 @@ impl History {
 struct Past<'a> {
     trail: &'a Trail,
     versions: Vec<Version>,
-    /// Whether known gaps count as failures.
-    gaps: bool,
 }
 
 impl<'a> Past<'a> {
-    fn new(trail: &'a Trail, last: Version, gaps: bool) -> Past<'a> {
+    fn new(trail: &'a Trail, last: Version) -> Past<'a> {
         let behind_first = trail.0.iter().skip(1).map(|effect| effect.after);
         let versions: Vec<_> = behind_first.chain([last]).take(trail.0.len()).collect();
         assert!(versions.is_sorted_by(|a, b| a < b), "versions go back: {versions:?}");
-        Past { trail, versions, gaps }
+        Past { trail, versions }
     }
 
     /// How many effects there are up to a version.
@@ -152,11 +150,9 @@ impl WatchLog {
                     self.check_event(event, events.last(), past, never);
                     assert!(events.iter().all(|other| other.id != event.id), "{told:?} twice in {self:?}");
                     let newest = given.last().copied().unwrap_or(0);
-                    // One may come late only to a watcher who was not given the value it came with. One that came with none
-                    // is told behind all values of a batch that its owner reads from the log: a known gap.
+                    // One may come late only to a watcher who was not given the value it came with.
                     let late = newest > event.place && given.contains(&event.place);
-                    let excused = !event.changes && !past.gaps;
-                    assert!(!late || excused, "{told:?} came after {newest} in {self:?}");
+                    assert!(!late, "{told:?} came after {newest} in {self:?}");
                     events.push(*event);
                 }
             }
@@ -173,12 +169,10 @@ impl WatchLog {
     ) -> usize {
         let place = past.place_at(version);
         assert_eq!(list, past.trail.list_at(place).as_ref(), "{version} in {self:?}");
-        // What was deleted is told once more, under a later version, when it is repaired.
         let own = place.checked_sub(1).map(|before| past.versions[before]);
-        let repaired = list.is_none() && own < Some(version);
-        assert!(repaired || own == Some(version), "{version} in {self:?}");
+        assert_eq!(own, Some(version), "{version} in {self:?}");
         let early = event.is_some_and(|event| event.place >= place);
-        assert!(!early || repaired, "{event:?} came before {version} in {self:?}");
+        assert!(!early, "{event:?} came before {version} in {self:?}");
         place
     }
 

@@ -1,7 +1,7 @@
 //! Whole partitions under every fault, by seed.
 //!
 //! `AFFINITY_SEED=n cargo test -p affinity-simulation --test owner one_seed -- --nocapture` tells a run again, line by line.
-//! `AFFINITY_SEEDS=n` runs so many seeds; with `AFFINITY_GAPS=1` what is known to fail does: search for "known gap" here.
+//! `AFFINITY_SEEDS=n` runs so many seeds.
 #![expect(clippy::unwrap_used, reason = "all of this crate is tests")]
 
 mod clients;

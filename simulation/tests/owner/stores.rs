@@ -100,7 +100,8 @@ fn copy(store: &MemoryStore) -> MemoryStore {
     let mut copy = MemoryStore::new(Limits::default());
     let Some(checkpoint) = store.checkpoint() else { return copy };
     let mut entries = Vec::new();
-    for id in (0..STORES).map(StoreId) {
+    // Those of the system too, which have the highest numbers.
+    for id in (0..STORES).chain(StoreId::LAST.0 - 1..=StoreId::LAST.0).map(StoreId) {
         let visit: &mut Visit<'_> = &mut |key, value| {
             let (version, expires) = (value.version(), value.expires());
             entries.push((id, key.to_vec(), value.into_bytes(), version, expires));

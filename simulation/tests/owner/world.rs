@@ -86,10 +86,10 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     /// Which start of which node served under an epoch.
     pub(crate) masters: BTreeMap<Epoch, (usize, u64)>,
+    /// Since when a master has left a stale record the last one of its key, by epoch.
+    pub(crate) unrepaired: Option<(Epoch, u64)>,
     /// An old entry of the coordinator, if it is one that is restored from backups.
     pub(crate) backup: Option<Seen>,
-    /// Whether known gaps count as failures.
-    pub(crate) gaps: bool,
     removed: Option<Protection>,
     pub(crate) fencing: Fencing,
     reads: Reads,
@@ -157,8 +157,8 @@ impl World {
             nodes,
             clients: (0..CLIENTS).map(Client::new).collect(),
             masters: BTreeMap::new(),
+            unrepaired: None,
             backup: random.once_in(3).then(Seen::default),
-            gaps: std::env::var_os("AFFINITY_GAPS").is_some(),
             removed,
             fencing,
             reads,

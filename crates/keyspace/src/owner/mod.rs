@@ -219,6 +219,8 @@ pub struct Owner<P: Partition> {
     acked: Option<Sequence>,
     anchor: Option<Duration>,
     last_sent_at: Duration,
+    /// When the log last said that nobody else leads.
+    newest_at: Duration,
     /// A group was refused and not all refusals are taken.
     refusing: bool,
     /// Stale keys whose repair is under way.
@@ -293,6 +295,7 @@ impl<P: Partition> Owner<P> {
             acked: None,
             anchor: None,
             last_sent_at: clock.elapsed(),
+            newest_at: clock.elapsed(),
             refusing: false,
             repairing: BTreeSet::new(),
             reads: VecDeque::new(),
@@ -352,8 +355,11 @@ impl<P: Partition> Owner<P> {
     #[must_use]
     pub fn wake_at(&self) -> Option<Duration> {
         let gate = self.gate.filter(|_| !self.gated.is_empty() || !self.reads.is_empty());
-        let idle =
-            self.is_idle().then(|| self.last_sent_at + Duration::from_millis(self.settings.idle_noop_ms));
+        // A master that nobody asks anything looks now and then whether it still is one.
+        let serves = self.epoch().is_some() && self.pending.in_flight() == 0;
+        let looked_at = if self.idles() { self.last_sent_at } else { self.newest_at };
+        let idle = (serves && self.gap.is_none() && !self.refusing)
+            .then(|| looked_at + Duration::from_millis(self.settings.idle_noop_ms));
         // While a call is under way no tail is opened: its answer wakes.
         let tail_at = self.tail_at.filter(|_| self.call.is_none());
         [self.retry_at, self.own_at, tail_at, gate, idle].into_iter().flatten().min()

@@ -112,6 +112,20 @@ impl<P: Partition> Owner<P> {
         }
     }
 
+    /// Whether the log says that somebody else leads. What is in flight tells it by its outcome.
+    fn is_replaced(&mut self) -> bool {
+        let Held::Writer(writer) = &self.held else { return false };
+        if self.pending.in_flight() > 0 || self.removed(Protection::Lease) {
+            return false;
+        }
+        match writer.newest() {
+            Newest::No => return true,
+            Newest::Yes => self.newest_at = self.polled_at(),
+            Newest::Unknown => {}
+        }
+        false
+    }
+
     /// Whether an idle master appends a no-op now and then.
     pub(super) fn idles(&self) -> bool {
         let unknown = matches!(&self.held, Held::Writer(writer) if writer.newest() == Newest::Unknown);
@@ -128,6 +142,10 @@ impl<P: Partition> Owner<P> {
         let Some(_) = self.epoch() else { return false };
         if self.refusing || self.gap.is_some() || self.pending.in_flight() >= self.settings.pending_max {
             return false;
+        }
+        if self.is_replaced() {
+            self.happen(Event::Fenced);
+            return true;
         }
         if self.own_at.is_some_and(|at| at > self.now()) {
             return false;
