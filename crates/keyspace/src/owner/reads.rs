@@ -28,14 +28,16 @@ pub(super) enum HeldAnswer<P: Partition> {
     Watch(oneshot::Sender<Reply<Watched, P::Error>>, Watched),
 }
 
-impl<P: Partition> HeldRead<P> {
+impl<P: Partition> HeldAnswer<P> {
     fn release(self) {
-        match self.answer {
+        match self {
             HeldAnswer::Message(reply, answer) => drop(reply.send(answer)),
             HeldAnswer::Watch(reply, watched) => drop(reply.send(Ok(watched))),
         }
     }
+}
 
+impl<P: Partition> HeldRead<P> {
     /// It cannot be proven any more.
     pub(super) fn fail(self) {
         match self.answer {
@@ -50,13 +52,18 @@ impl<P: Partition> Owner<P> {
     pub(super) fn hold(&mut self, saw: Option<Sequence>, answer: HeldAnswer<P>) {
         let unknown = saw.filter(|saw| self.acked.is_none_or(|acked| acked < *saw));
         let saw = unknown.filter(|_| !self.removed(Protection::ReadRelease));
+        if saw.is_none() && self.releases() {
+            self.read_since = true;
+            return answer.release();
+        }
         let read = HeldRead { saw, after: self.sent, answer };
         self.read_since = true;
-        if saw.is_none() && self.reads.is_empty() && self.gate_open() && self.fresh() {
-            read.release();
-        } else {
-            self.reads.push_back(read);
-        }
+        self.reads.push_back(read);
+    }
+
+    /// Whether a read that saw nothing unknown may be released at once.
+    fn releases(&self) -> bool {
+        self.reads.is_empty() && self.gate_open() && self.fresh()
     }
 
     pub(super) fn gate_open(&self) -> bool {
@@ -98,7 +105,7 @@ impl<P: Partition> Owner<P> {
                 break;
             }
             if let Some(read) = self.reads.pop_front() {
-                read.release();
+                read.answer.release();
                 moved = true;
             }
         }
