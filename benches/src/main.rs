@@ -30,6 +30,7 @@ const BENCHES: &[Bench] = &[
     memstore::MEMORY,
     memstore::DISK,
     owner::WRITE_MANY_KEYS,
+    owner::WRITE_MUCH_STATE,
     owner::WRITE_HOT_KEY,
     owner::READ,
     owner::REPLAY,

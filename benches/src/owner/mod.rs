@@ -14,7 +14,7 @@ pub(crate) use fanout::WATCH_FANOUT;
 pub(crate) use memory::MEMORY;
 pub(crate) use read::READ;
 pub(crate) use replay::REPLAY;
-pub(crate) use write::{WRITE_HOT_KEY, WRITE_MANY_KEYS};
+pub(crate) use write::{WRITE_HOT_KEY, WRITE_MANY_KEYS, WRITE_MUCH_STATE};
 
 use std::sync::Arc;
 

@@ -9,8 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::values::Values;
-use super::write::put;
+use super::values::{Command, Values};
 use crate::harness::{Failure, Run, Stopwatch};
 
 const SECONDS: f64 = 5.0;
@@ -28,6 +27,7 @@ pub(super) fn measure(
     runtime: &Runtime,
     handles: &[Handle<Values>],
     rate: f64,
+    command: impl Fn(u32) -> Command,
 ) -> Result<(), Failure> {
     let watch = Stopwatch::start();
     let (mut collectors, mut queues) = (JoinSet::new(), Vec::new());
@@ -46,7 +46,7 @@ pub(super) fn measure(
         }
         let at = n as usize % handles.len();
         let (reply, answer) = oneshot::channel();
-        handles[at].command(put(n), None, None, Some(reply))?;
+        handles[at].command(command(n), None, None, Some(reply))?;
         queues[at].try_send((due, answer)).map_err(|_| "answers do not keep up")?;
         n += 1;
     }

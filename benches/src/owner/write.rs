@@ -19,7 +19,16 @@ pub(crate) const WRITE_MANY_KEYS: Bench = Bench {
     name: "write-many-keys",
     about: "asks that write 256 B, 64 in flight over 16 partitions, against write and fdatasync of each gathered group",
     quick: true,
-    run: many_keys,
+    run: |run| many_keys(run, KEYS, 0.75),
+};
+
+/// So many keys that compaction writes several times what the journal does, through the same disk. The bare side never
+/// gives space back.
+pub(crate) const WRITE_MUCH_STATE: Bench = Bench {
+    name: "write-much-state",
+    about: "the same with 320 000 keys of 256 B, all overwritten: what compaction of as much state costs the writers",
+    quick: false,
+    run: |run| many_keys(run, 320_000, 0.65),
 };
 
 /// One key.
@@ -32,16 +41,17 @@ pub(crate) const WRITE_HOT_KEY: Bench = Bench {
 
 const ASKS: u32 = 96_000;
 /// Keys of all partitions: what is overwritten is compacted meanwhile.
-const KEYS: u32 = 320_000;
+const KEYS: u32 = 20_000;
 
-fn many_keys(run: &mut Run<'_>) -> Result<(), Failure> {
+fn many_keys(run: &mut Run<'_>, keys: u32, goal: f64) -> Result<(), Failure> {
+    let put = move |n| put(n, keys);
     let runtime = runtime()?;
     let dir = run.fresh_dir()?;
     let log: Arc<dyn Log> = Arc::new(open(&dir.path().join("log"))?);
     let serving = runtime.block_on(Serving::start(&log, PARTITIONS))?;
     let bare = Arc::new(BareLog::create(dir.path())?);
     let mut peaks = Vec::new();
-    run.pair("writes/s", 0.75, |side, _| match side {
+    run.pair("writes/s", goal, |side, _| match side {
         Side::Ours => {
             let rate = ask_all(&runtime, &serving.handles, put)?;
             peaks.push(rate);
@@ -49,7 +59,7 @@ fn many_keys(run: &mut Run<'_>) -> Result<(), Failure> {
         }
         Side::Bare => bare_side(&runtime, &bare),
     })?;
-    open_loop::measure(run, &runtime, &serving.handles, median(peaks) / 2.0)?;
+    open_loop::measure(run, &runtime, &serving.handles, median(peaks) / 2.0, put)?;
     runtime.block_on(serving.end());
     Ok(())
 }
@@ -65,7 +75,7 @@ fn hot_key(run: &mut Run<'_>) -> Result<(), Failure> {
             asked += u64::from(ASKS);
             ask_all(&runtime, &serving.handles, |_| Command::Add(Bytes::from_static(b"the hot key")))
         }
-        Side::Bare => ask_all(&runtime, &serving.handles, put),
+        Side::Bare => ask_all(&runtime, &serving.handles, |n| put(n, KEYS)),
     })?;
     let value = runtime.block_on(serving.handles[0].read(Bytes::from_static(b"the hot key")))?;
     let counted = value.as_deref().map_or(0, number);
@@ -77,8 +87,8 @@ fn hot_key(run: &mut Run<'_>) -> Result<(), Failure> {
 }
 
 /// A put of a value that is there already, as the bare side's bytes are.
-pub(super) fn put(n: u32) -> Command {
-    Command::Put(key(u64::from(n % KEYS)), Bytes::from_static(&[0xa5; VALUE_BYTES]))
+fn put(n: u32, keys: u32) -> Command {
+    Command::Put(key(u64::from(n % keys)), Bytes::from_static(&[0xa5; VALUE_BYTES]))
 }
 
 /// Asks from tasks that each wait for their answer; the tasks' numbers and those of the asks go over the partitions.
