@@ -1,15 +1,18 @@
 //! What a handler sees and does.
 
+mod scan;
+
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 
-use affinity_memstore::StoreId;
+use affinity_memstore::{Scan, StoreId};
 use affinity_state::{Pending, PendingValue, State, StoreNames};
 use affinity_types::codec::{Decode, Encode, Room};
 use affinity_types::{EventTime, Key, Record, RecordKind, Sequence, Version};
 use bytes::Bytes;
 use thiserror::Error;
 
+use self::scan::Overlaid;
 use crate::failure::{Failure, Reply};
 use crate::owner::InFlight;
 use crate::partition::Store;
@@ -39,12 +42,25 @@ pub(crate) struct Scratch {
 /// Pending changes, whatever their owner keeps with them.
 pub(crate) trait Overlay {
     fn pending(&self, store: StoreId, key: &[u8]) -> Option<(Option<Bytes>, Version, Option<EventTime>)>;
+
+    /// The changes in a range, in its order.
+    fn range(&self, scan: &Scan) -> Vec<Overlaid>;
 }
 
 impl<T> Overlay for Pending<T> {
     fn pending(&self, store: StoreId, key: &[u8]) -> Option<(Option<Bytes>, Version, Option<EventTime>)> {
         let value = self.get(store, key)?;
         Some((value.value.clone(), value.version, value.expires))
+    }
+
+    fn range(&self, scan: &Scan) -> Vec<Overlaid> {
+        let over = |(key, value): (&Bytes, &PendingValue)| Overlaid {
+            key: key.clone(),
+            value: value.value.clone(),
+            expires: value.expires,
+            group: Some(value.version.sequence),
+        };
+        Pending::range(self, scan).into_iter().map(over).collect()
     }
 }
 

@@ -14,6 +14,7 @@ mod owner;
 mod partition;
 pub mod phase;
 mod random;
+mod range;
 mod router;
 mod settings;
 
@@ -25,5 +26,6 @@ pub use message::{Subscription, Watched};
 pub use owner::Protection;
 pub use owner::{Control, Entry, Handle, Owner, Parts, Status, WatchReceiver};
 pub use partition::{Partition, Store};
+pub use range::KeyRange;
 pub use router::{Router, RouterParts, RouterSettings, Sleep, Timer};
 pub use settings::{OwnerSettings, Reads};

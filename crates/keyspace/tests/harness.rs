@@ -1,7 +1,7 @@
 //! Handlers in the harness, as an application tests its own.
 
 use affinity_keyspace::{
-    Changed, Condition, ConditionFailed, Failure, Harness, Master, Partition, Sent, Store, View,
+    Changed, Condition, ConditionFailed, Failure, Harness, KeyRange, Master, Partition, Sent, Store, View,
 };
 use affinity_types::codec::Encode;
 use affinity_types::{EventTime, Version};
@@ -26,6 +26,8 @@ enum Command {
     Misread(&'static str),
     Missing,
     Draw,
+    /// Adds and removes under a prefix, and answers what is there then, backwards.
+    Gather(&'static str),
     Nothing,
 }
 
@@ -83,6 +85,13 @@ impl Partition for Notes {
             }
             Command::Missing => cx.put(&MISSING, "k", &1),
             Command::Draw => return Ok(cx.random().to_string()),
+            Command::Gather(prefix) => {
+                cx.put(&NOTES, &format!("{prefix}3"), &"new".to_string());
+                cx.delete(&NOTES, &format!("{prefix}1"));
+                let found = cx.scan(&NOTES, &KeyRange::prefix(prefix).backward(), 10);
+                let found: Vec<_> = found.iter().map(|(key, note)| format!("{key}={note}")).collect();
+                return Ok(found.join(" "));
+            }
             Command::Nothing => {}
         }
         Ok(String::new())
@@ -215,4 +224,15 @@ fn a_test_that_misreads_is_told() {
 #[should_panic(expected = "store missing is not among the partition's")]
 fn a_test_that_names_no_store_is_told() {
     Harness::new(Notes, 1).given(&MISSING, "k", &1);
+}
+
+#[test]
+fn a_handler_scans_a_prefix_as_it_has_left_it_so_far() {
+    let mut harness = Harness::new(Notes, 1);
+    for (key, note) in [("a/1", "x"), ("a/2", "y"), ("b/1", "z")] {
+        harness.given(&NOTES, key, &text(note));
+    }
+    let outcome = harness.command(Command::Gather("a/"));
+    assert_eq!(outcome.answer, Ok(text("a/3=new a/2=y")));
+    assert_eq!(harness.get(&NOTES, "a/1"), None);
 }

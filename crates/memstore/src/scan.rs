@@ -1,6 +1,6 @@
 //! Ranges of a store, read piece by piece.
 
-use std::ops::{Bound, ControlFlow};
+use std::ops::{Bound, ControlFlow, RangeBounds};
 
 use crate::{Result, StoreId, Value};
 
@@ -71,6 +71,12 @@ impl Scan {
             Direction::Forward => Scan { from: Bound::Excluded(last), ..self },
             Direction::Backward => Scan { to: Bound::Excluded(last), ..self },
         }
+    }
+
+    /// Whether a key lies in the range.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        RangeBounds::<[u8]>::contains(&self.bounds(), key)
     }
 
     /// The bounds as slices.

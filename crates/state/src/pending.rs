@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use affinity_memstore::StoreId;
+use affinity_memstore::{Direction, Scan, StoreId};
 use affinity_types::{EventTime, Sequence, Version};
 use bytes::Bytes;
 use hashbrown::{Equivalent, HashMap};
@@ -66,6 +66,19 @@ impl<T> Pending<T> {
         let (sequence, at) = *self.newest.get(&Place(store, key))?;
         let group = self.groups.get(self.index(sequence)?)?;
         group.changes.get(at).map(|(_, _, value)| value)
+    }
+
+    /// The newest pending values of the keys in a range, in its order. Looks at every pending key: there are few, and
+    /// writes need no order among them.
+    #[must_use]
+    pub fn range(&self, scan: &Scan) -> Vec<(&Bytes, &PendingValue)> {
+        let keys = self.newest.keys().filter(|(store, key)| *store == scan.store && scan.contains(key));
+        let mut found: Vec<_> = keys.filter_map(|(store, key)| Some((key, self.get(*store, key)?))).collect();
+        found.sort_unstable_by(|(a, _), (b, _)| match scan.direction {
+            Direction::Forward => a.cmp(b),
+            Direction::Backward => b.cmp(a),
+        });
+        found
     }
 
     /// Adds a group that was appended.
