@@ -1,22 +1,27 @@
 //! What a handler sees and does.
 
+mod lookups;
 mod scan;
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
+use std::ops::Bound;
 
 use affinity_memstore::{Scan, StoreId};
-use affinity_state::{Pending, PendingValue, State, StoreNames};
+use affinity_state::{IndexChange, Pending, PendingValue, State, StoreNames};
 use affinity_types::codec::{Decode, Encode, Room};
 use affinity_types::{EventTime, Key, Record, RecordKind, Sequence, Version};
 use bytes::Bytes;
 use thiserror::Error;
 
 use self::scan::Overlaid;
-use crate::failure::{Failure, Reply};
+use crate::failure::{Failure, Never, Reply};
+use crate::index::Indexed;
 use crate::owner::InFlight;
 use crate::partition::Store;
 use crate::random::Random;
+
+pub use lookups::LOOK_UP_MAX;
 
 /// A partition's state for a query: that of the log and what is pending over it.
 pub struct View<'a> {
@@ -26,7 +31,7 @@ pub struct View<'a> {
     /// The newest pending group of which anything was seen.
     saw: Cell<Option<Sequence>>,
     /// What could not be read: the handler's result does not count then.
-    fault: RefCell<Option<String>>,
+    fault: RefCell<Option<Failure<Never>>>,
     scratch: &'a Scratch,
 }
 
@@ -45,7 +50,13 @@ pub(crate) trait Overlay {
 
     /// The changes in a range, in its order.
     fn range(&self, scan: &Scan) -> Vec<Overlaid>;
+
+    /// Shows the newest changes of an index's entries in a range.
+    fn entries(&self, index: StoreId, range: (Bound<&[u8]>, Bound<&[u8]>), show: &mut ShowEntry<'_>);
 }
+
+/// Shows an entry, the group that changes it, and what becomes of it as [`IndexChange::put`] says.
+pub(crate) type ShowEntry<'s> = dyn FnMut(&Bytes, Sequence, Option<Option<EventTime>>) + 's;
 
 impl<T> Overlay for Pending<T> {
     fn pending(&self, store: StoreId, key: &[u8]) -> Option<(Option<Bytes>, Version, Option<EventTime>)> {
@@ -61,6 +72,12 @@ impl<T> Overlay for Pending<T> {
             group: Some(value.version.sequence),
         };
         Pending::range(self, scan).into_iter().map(over).collect()
+    }
+
+    fn entries(&self, index: StoreId, range: (Bound<&[u8]>, Bound<&[u8]>), show: &mut ShowEntry<'_>) {
+        for (entry, change) in Pending::entries(self, index, range) {
+            show(entry, change.version.sequence, change.value.as_ref().map(|_| change.expires));
+        }
     }
 }
 
@@ -149,14 +166,18 @@ impl<'a> View<'a> {
     }
 
     fn fail(&self, what: impl Display) {
-        self.fault.borrow_mut().get_or_insert(what.to_string());
+        self.refuse(Failure::Corrupt(what.to_string()));
+    }
+
+    fn refuse(&self, failure: Failure<Never>) {
+        self.fault.borrow_mut().get_or_insert(failure);
     }
 
     pub(crate) fn saw(&self) -> Option<Sequence> {
         self.saw.get()
     }
 
-    pub(crate) fn take_fault(&self) -> Option<String> {
+    pub(crate) fn take_fault(&self) -> Option<Failure<Never>> {
         self.fault.take()
     }
 }
@@ -215,7 +236,9 @@ pub(crate) struct Done {
     pub(crate) events: Vec<(StoreId, Bytes, Bytes)>,
     /// The newest pending group that it has seen anything of.
     pub(crate) saw: Option<Sequence>,
-    pub(crate) fault: Option<String>,
+    pub(crate) fault: Option<Failure<Never>>,
+    /// What becomes of entries of indices with the changes, if the handler wants them.
+    pub(crate) indexed: Vec<IndexChange>,
 }
 
 impl<'a> Master<'a> {
@@ -304,16 +327,39 @@ impl<'a> Master<'a> {
         }
     }
 
-    pub(crate) fn finish(self) -> Done {
+    /// What is left of a run with this result, in a partition with these indices.
+    pub(crate) fn finish<A, E>(
+        self,
+        result: &std::thread::Result<Result<A, E>>,
+        indices: &[&'static dyn Indexed],
+    ) -> Done {
+        let mut indexed = Vec::new();
+        if !indices.is_empty() && !self.changes.is_empty() && matches!(result, Ok(Ok(_))) {
+            let unique: Vec<_> = indices.iter().filter(|i| i.is_unique()).map(|i| i.name()).collect();
+            match self.indexed(&unique) {
+                Ok(changes) => indexed = changes,
+                Err(failure) => self.view.refuse(failure),
+            }
+        }
         let (saw, fault) = (self.view.saw(), self.view.take_fault());
-        Done { changes: self.changes, events: self.events, saw, fault }
+        Done { changes: self.changes, events: self.events, saw, fault, indexed }
     }
 }
 
+/// A change of an entry as it is pending.
+pub(crate) fn pending_entry(change: IndexChange, version: Version) -> (StoreId, Bytes, PendingValue) {
+    let IndexChange { index, entry, put } = change;
+    let value = put.map(|_| Bytes::new());
+    (index, entry, PendingValue { value, version, expires: put.flatten() })
+}
+
 /// What a handler's run counts for: nothing where something could not be read, or where it panicked.
-pub(crate) fn judge<A, E>(result: std::thread::Result<Result<A, E>>, fault: Option<String>) -> Reply<A, E> {
+pub(crate) fn judge<A, E>(
+    result: std::thread::Result<Result<A, E>>,
+    fault: Option<Failure<Never>>,
+) -> Reply<A, E> {
     match (fault, result) {
-        (Some(fault), _) => Err(Failure::Corrupt(fault)),
+        (Some(fault), _) => Err(fault.widen()),
         (None, Err(_)) => Err(Failure::Panicked),
         (None, Ok(result)) => result.map_err(Failure::Handler),
     }

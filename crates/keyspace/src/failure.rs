@@ -40,6 +40,18 @@ pub enum Failure<E> {
         /// The limit.
         max: usize,
     },
+    /// Another key has the same index key, and the index is unique; nothing changed.
+    #[error("another key has the same key of index {index}")]
+    NotUnique {
+        /// Name of the index.
+        index: &'static str,
+    },
+    /// The index does not have all its entries yet; nothing changed. Try again later.
+    #[error("index {index} is being built")]
+    IndexBuilding {
+        /// Name of the index.
+        index: &'static str,
+    },
     /// The handler panicked; nothing changed.
     #[error("the handler panicked")]
     Panicked,
@@ -49,7 +61,7 @@ pub enum Failure<E> {
 }
 
 /// No error of a handler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Never {}
 
 impl Failure<Never> {
@@ -72,6 +84,8 @@ impl<E> Failure<E> {
             Failure::RequestExpired => Failure::RequestExpired,
             Failure::DeadlinePassed => Failure::DeadlinePassed,
             Failure::TooLarge { bytes, max } => Failure::TooLarge { bytes, max },
+            Failure::NotUnique { index } => Failure::NotUnique { index },
+            Failure::IndexBuilding { index } => Failure::IndexBuilding { index },
             Failure::Panicked => Failure::Panicked,
             Failure::Corrupt(what) => Failure::Corrupt(what),
         })

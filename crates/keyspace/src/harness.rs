@@ -3,12 +3,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use affinity_memstore::{Limits, MemoryStore, StoreId};
-use affinity_state::{KeepRequests, Own, Pending, PendingValue, RequestSettings, State, StoreNames};
+use affinity_state::indices::ValueChange;
+use affinity_state::{
+    IndexChange, KeepRequests, Own, Pending, PendingValue, RequestSettings, State, StoreNames,
+};
 use affinity_types::codec::{Decode, Encode};
 use affinity_types::{Epoch, EventTime, Sequence, TopicId, Version};
 use bytes::Bytes;
 
-use crate::context::{Done, Scratch, judge};
+use crate::context::{Done, Scratch, judge, pending_entry};
+use crate::index::definitions;
 use crate::random::Random;
 use crate::{Failure, Master, Partition, Reply, Store, View};
 
@@ -124,10 +128,13 @@ impl<P: Partition> Harness<P> {
         let names = StoreNames::new(P::STORES, 0);
         let memstore = Box::new(MemoryStore::new(Limits::default()));
         let settings = RequestSettings::default();
+        let definitions = definitions(P::INDICES, &names);
         let state = State::open(memstore, names, TopicId(0), settings, KeepRequests::InWindow);
+        let mut state = state.expect("a new store in memory can be read");
+        state.define_indices(definitions).expect("a new store in memory can be read");
         Harness {
             partition,
-            state: state.expect("a new store in memory can be read"),
+            state,
             random: Random::new(seed),
             now: EventTime(0),
             sequence: Sequence::FIRST,
@@ -150,11 +157,19 @@ impl<P: Partition> Harness<P> {
     /// Gives a key a value, before or between commands.
     ///
     /// # Panics
-    /// If the store is not among the partition's, or the store in memory does not take the value.
+    /// If the store is not among the partition's, or the store in memory or an index does not take the value.
     pub fn given<K: Encode + ?Sized, V: Encode>(&mut self, store: &Store<K, V>, key: &K, value: &V) {
         let id = self.state.names().id(store.name());
         let id = id.unwrap_or_else(|| panic!("store {} is not among the partition's", store.name()));
-        let failed = self.apply(vec![(id, key.to_bytes(), Some(value.to_bytes()))]);
+        let change = (id, key.to_bytes(), Some(value.to_bytes()));
+        let old = self.state.get(id, &change.1).expect("a store in memory can be read");
+        let old = old.as_ref().map(|value| (value.bytes(), value.expires()));
+        let new = change.2.as_ref().map(|value| (&value[..], None));
+        let key_max = self.state.memstore().limits().key_max_bytes;
+        let value = ValueChange { store: id, key: &change.1, old, new };
+        let indexed = self.state.indices().changes(&value, key_max);
+        let indexed = indexed.unwrap_or_else(|why| panic!("{why}"));
+        let failed = self.apply(vec![change], indexed);
         assert!(failed.is_none(), "the value of store {} was not taken: {failed:?}", store.name());
     }
 
@@ -164,7 +179,7 @@ impl<P: Partition> Harness<P> {
         let mut cx =
             Master::new(View::new(&self.state, &self.pending, self.now(), &self.scratch), &mut random);
         let result = catch_unwind(AssertUnwindSafe(|| self.partition.command(&mut cx, &command)));
-        let Done { changes, events, fault, .. } = cx.finish();
+        let Done { changes, events, fault, indexed, .. } = cx.finish(&result, P::INDICES);
         self.random = random;
         let failed = |failure| Outcome { answer: Err(failure), changes: Vec::new(), events: Vec::new() };
         let answer = match judge(result, fault) {
@@ -172,7 +187,7 @@ impl<P: Partition> Harness<P> {
             Err(failure) => return failed(failure),
         };
         let changes: Vec<_> = changes.into_iter().map(|c| (c.store, c.key, c.value)).collect();
-        if let Some(what) = self.apply(changes.clone()) {
+        if let Some(what) = self.apply(changes.clone(), indexed) {
             return failed(Failure::Corrupt(what));
         }
         let changed = |(store, key, value)| Changed { store: name::<P>(store), key, value };
@@ -224,13 +239,18 @@ impl<P: Partition> Harness<P> {
     }
 
     /// Applies changes as one acknowledged group; says why if that is not possible, and nothing is changed then.
-    fn apply(&mut self, changes: Vec<(StoreId, Bytes, Option<Bytes>)>) -> Option<String> {
+    fn apply(
+        &mut self,
+        changes: Vec<(StoreId, Bytes, Option<Bytes>)>,
+        indexed: Vec<IndexChange>,
+    ) -> Option<String> {
         if changes.is_empty() {
             return None;
         }
         let version = Version::new(Epoch(1), self.sequence.next());
         let pending = |(store, key, value)| (store, key, PendingValue { value, version, expires: None });
-        let changes: Vec<_> = changes.into_iter().map(pending).collect();
+        let entries = indexed.into_iter().map(|change| pending_entry(change, version));
+        let changes: Vec<_> = changes.into_iter().map(pending).chain(entries).collect();
         let (first, time) = (self.state.next(), self.now());
         let next = first.advance(changes.len() as u64);
         let own = Own { first, next, version, time, changes: &changes, repairs: &[], request: None };

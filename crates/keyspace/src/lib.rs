@@ -9,6 +9,7 @@
 mod context;
 mod failure;
 mod harness;
+mod index;
 mod message;
 mod owner;
 mod partition;
@@ -18,9 +19,10 @@ mod range;
 mod router;
 mod settings;
 
-pub use context::{Condition, ConditionFailed, Master, View};
+pub use context::{Condition, ConditionFailed, LOOK_UP_MAX, Master, View};
 pub use failure::{Failure, Reply};
 pub use harness::{Changed, Harness, Outcome, Sent};
+pub use index::{Index, Indexed, OwnedKey};
 pub use message::{Subscription, Watched};
 #[cfg(feature = "mutants")]
 pub use owner::Protection;

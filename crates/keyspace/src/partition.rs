@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use affinity_types::codec::{Decode, Encode};
 
-use crate::{Master, View};
+use crate::{Indexed, Master, View};
 
 /// The handlers of a keyspace's partitions.
 ///
@@ -14,6 +14,8 @@ use crate::{Master, View};
 pub trait Partition: Send + 'static {
     /// Names of the stores, the main store first.
     const STORES: &'static [&'static str];
+    /// The indices of the stores.
+    const INDICES: &'static [&'static dyn Indexed] = &[];
     /// A message that may change something. Its bytes tell requests under one id apart.
     type Command: Encode + Send + 'static;
     /// A message that changes nothing.

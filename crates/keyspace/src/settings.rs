@@ -36,6 +36,8 @@ pub struct OwnerSettings {
     pub idle_noop_ms: u64,
     /// Wait before a step of taking over that failed is tried again, in milliseconds. Default 50.
     pub retry_ms: u64,
+    /// Values or entries that one poll of the owner handles while an index is built or dropped. Default 256.
+    pub index_step_max: usize,
     /// The window of request ids.
     pub requests: RequestSettings,
     /// Limits of watches.
@@ -58,6 +60,7 @@ impl Default for OwnerSettings {
             clock_drift_percent: 5,
             idle_noop_ms: 5000,
             retry_ms: 50,
+            index_step_max: 256,
             requests: RequestSettings::default(),
             watches: WatchSettings::default(),
             #[cfg(feature = "mutants")]

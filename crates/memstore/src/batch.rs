@@ -63,6 +63,11 @@ impl<'a> Batch<'a> {
         self.changes.push(Change { store, key, value: None });
     }
 
+    /// Its changes so far, in their order: store, key and new value.
+    pub fn changes(&self) -> impl Iterator<Item = (StoreId, &'a [u8], Option<&Value<'a>>)> {
+        self.changes.iter().map(|change| (change.store, change.key, change.value.as_ref()))
+    }
+
     /// Adds a request to the window. Offsets rise from call to call and lie within the batch.
     pub fn remember(&mut self, request: RequestEntry) {
         self.requests.push(request);

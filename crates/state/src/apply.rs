@@ -18,6 +18,7 @@ use affinity_types::wire::{self, WireError};
 use affinity_types::{Attributes, Epoch, EventTime, Offset, Record, RecordKind, Request, TopicId, Version};
 use bytes::Bytes;
 
+use crate::indices::{self, IndexDefinition, Indices};
 use crate::requests::{NEVER, RequestSettings};
 use crate::{Error, PendingValue, Requests, Result, StoreNames};
 
@@ -89,7 +90,7 @@ pub struct Own<'a> {
     pub version: Version,
     /// Its timestamp.
     pub time: EventTime,
-    /// What it changed.
+    /// What it changed, entries of indices included: [`Indices::changes`] has said which when the group was decided.
     pub changes: &'a [(StoreId, Bytes, PendingValue)],
     /// Keys that it repaired.
     pub repairs: &'a [Place],
@@ -126,8 +127,12 @@ pub struct State {
     leases: BTreeMap<Epoch, Lease>,
     /// Keys whose last record in the log is a stale one.
     stale: BTreeSet<Place>,
+    indices: Indices,
     #[cfg(feature = "mutants")]
     unfiltered: bool,
+    /// Entries of indices that a second batch is to change, if they are not changed with the values.
+    #[cfg(feature = "mutants")]
+    late_entries: Option<Vec<crate::IndexChange>>,
 }
 
 impl State {
@@ -175,15 +180,67 @@ impl State {
             positions,
             leases,
             stale,
+            indices: Indices::default(),
             #[cfg(feature = "mutants")]
             unfiltered: false,
+            #[cfg(feature = "mutants")]
+            late_entries: None,
         })
+    }
+
+    /// Gives the state its indices, before anything is applied: one that the memstore has in another version is built anew by
+    /// [`build_indices`](State::build_indices), one that is not among them is dropped.
+    ///
+    /// # Errors
+    /// If what the memstore holds cannot be read, or there are too many.
+    ///
+    /// # Panics
+    /// If there are more than [`INDICES_MAX`](indices::INDICES_MAX), or two of one name.
+    pub fn define_indices(&mut self, definitions: Vec<IndexDefinition>) -> Result<()> {
+        self.indices = Indices::open(&*self.memstore, LOCAL, definitions)?;
+        Ok(())
+    }
+
+    /// The indices.
+    pub fn indices(&self) -> &Indices {
+        &self.indices
+    }
+
+    /// Goes on building or dropping indices, by at most `most` values or entries.
+    ///
+    /// # Errors
+    /// If the memstore cannot be read or does not take the changes.
+    pub fn build_indices(&mut self, most: usize) -> Result<()> {
+        let changes = self.indices.step(&*self.memstore, most)?;
+        let notes = self.indices.notes();
+        let mut batch = self.batch(self.next, self.epoch, self.time);
+        put_notes(&notes, &mut batch);
+        changes.iter().for_each(|change| change.put_into(&mut batch));
+        self.memstore.apply(&batch)?;
+        self.indices.noted();
+        self.applied(std::iter::empty());
+        Ok(())
     }
 
     /// Takes the epoch filter away.
     #[cfg(feature = "mutants")]
     pub fn without_epoch_filter(&mut self) {
         self.unfiltered = true;
+    }
+
+    /// Lets entries of indices change later than the values in the log: with the next batch or call of this.
+    ///
+    /// # Errors
+    /// If the memstore does not take them.
+    #[cfg(feature = "mutants")]
+    pub fn with_late_entries(&mut self) -> Result<()> {
+        let late = self.late_entries.replace(Vec::new()).unwrap_or_default();
+        let mut batch = self.batch(self.next, self.epoch, self.time);
+        late.iter().for_each(|change| change.put_into(&mut batch));
+        if !late.is_empty() {
+            self.memstore.apply(&batch)?;
+        }
+        Ok(())
     }
 
     fn filters(&self) -> bool {
@@ -294,6 +351,10 @@ impl State {
         received: Duration,
         mut note: impl FnMut(Noted<'_>),
     ) -> Result<()> {
+        #[cfg(feature = "mutants")]
+        if self.late_entries.is_some() {
+            self.with_late_entries()?;
+        }
         let mut reached = Reached {
             epoch: self.epoch,
             time: self.time,
@@ -317,8 +378,17 @@ impl State {
         }
         let marks = self.marks(&reached.marks);
         put_marks(&marks, &mut batch);
+        #[cfg_attr(not(feature = "mutants"), expect(unused_mut, reason = "only a mutant takes them away"))]
+        let (notes, mut entries) = (self.indices.notes(), self.indices.follow(&batch, &*self.memstore)?);
+        #[cfg(feature = "mutants")]
+        if let Some(late) = &mut self.late_entries {
+            *late = std::mem::take(&mut entries);
+        }
+        put_notes(&notes, &mut batch);
+        entries.iter().for_each(|change| change.put_into(&mut batch));
         self.memstore.apply(&batch)?;
         (self.next, self.epoch, self.time) = (next, reached.epoch, reached.time);
+        self.indices.noted();
         self.mark(reached.marks);
         self.applied(reached.requests.iter().map(|(offset, time, request)| (*offset, *time, request)));
         Ok(())
@@ -406,19 +476,26 @@ impl State {
     /// If they do not follow what was applied before.
     pub fn apply_own(&mut self, groups: &[Own<'_>]) -> Result<()> {
         let (Some(first), Some(last)) = (groups.first(), groups.last()) else { return Ok(()) };
+        #[cfg(feature = "mutants")]
+        if self.late_entries.is_some() {
+            self.with_late_entries()?;
+        }
         assert_eq!(first.first, self.next, "acknowledgements are applied without a gap");
         let time = groups.iter().map(|group| group.time).max().map_or(self.time, |time| time.max(self.time));
         let mended = self.mended(groups);
-        let marks = self.marks(&mended);
+        let (marks, notes) = (self.marks(&mended), self.indices.notes());
         let mut batch = self.batch(last.next, last.version.epoch, time);
         put_marks(&marks, &mut batch);
+        put_notes(&notes, &mut batch);
         batch.reserve(groups.iter().map(|group| group.changes.len()).sum());
         for group in groups {
             for (store, key, change) in group.changes {
                 match &change.value {
                     None => batch.remove(*store, key),
                     Some(value) => {
-                        batch.put(*store, key, Value::new(value, change.version).expiring(change.expires));
+                        let version =
+                            if indices::is_index(*store) { Version::default() } else { change.version };
+                        batch.put(*store, key, Value::new(value, version).expiring(change.expires));
                     }
                 }
             }
@@ -428,6 +505,7 @@ impl State {
         }
         self.memstore.apply(&batch)?;
         (self.next, self.epoch, self.time) = (last.next, last.version.epoch, time);
+        self.indices.noted();
         self.mark(mended);
         self.applied(groups.iter().filter_map(|group| Some((group.first, group.time, group.request?))));
         Ok(())
@@ -504,7 +582,19 @@ fn put_marks<'a>(marks: &'a [(Vec<u8>, bool)], batch: &mut Batch<'a>) {
     }
 }
 
+fn put_notes<'a>(notes: &'a [(Vec<u8>, Option<Vec<u8>>)], batch: &mut Batch<'a>) {
+    for (key, note) in notes {
+        match note {
+            Some(note) => batch.put(LOCAL, key, Value::new(note, Version::default())),
+            None => batch.remove(LOCAL, key),
+        }
+    }
+}
+
 fn read_mark(key: &[u8]) -> Option<Place> {
+    if indices::is_note(key) {
+        return None;
+    }
     let (store, key) = key.split_first_chunk::<2>()?;
     Some((StoreId(u16::from_be_bytes(*store)), Bytes::copy_from_slice(key)))
 }

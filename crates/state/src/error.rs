@@ -16,6 +16,10 @@ pub enum Error {
         /// What is wrong with it.
         source: WireError,
     },
+    /// Indices of earlier versions take all the numbers that there are for indices: open the store with fewer, and let it
+    /// drop them.
+    #[error("the store has too many indices of earlier versions")]
+    TooManyIndices,
     /// The memstore did not take the changes.
     #[error("the store did not take what the log says")]
     Store(#[from] affinity_memstore::Error),

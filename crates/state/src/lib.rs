@@ -10,6 +10,7 @@
 
 mod apply;
 mod error;
+pub mod indices;
 mod pending;
 mod requests;
 mod stores;
@@ -17,6 +18,7 @@ mod watches;
 
 pub use apply::{KeepRequests, Lease, Noted, Own, Place, State};
 pub use error::{Error, Result};
+pub use indices::{IndexChange, IndexDefinition, Indices, KeysOf};
 pub use pending::{Pending, PendingGroup, PendingValue};
 pub use requests::{Known, RequestSettings, Requests};
 pub use stores::StoreNames;

@@ -1,11 +1,14 @@
 //! Changes that are decided and not yet in the memstore.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use affinity_memstore::{Direction, Scan, StoreId};
 use affinity_types::{EventTime, Sequence, Version};
 use bytes::Bytes;
 use hashbrown::{Equivalent, HashMap};
+
+use crate::indices::is_index;
 
 /// The newest pending value of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,11 +51,13 @@ pub struct Pending<T> {
     landed: usize,
     /// Of each key, its newest group and the place of the change in it.
     newest: HashMap<(StoreId, Bytes), (Sequence, usize)>,
+    /// The same of entries of indices, which are read in their order.
+    entries: BTreeMap<(StoreId, Bytes), (Sequence, usize)>,
 }
 
 impl<T> Default for Pending<T> {
     fn default() -> Pending<T> {
-        Pending { groups: VecDeque::new(), landed: 0, newest: HashMap::new() }
+        Pending { groups: VecDeque::new(), landed: 0, newest: HashMap::new(), entries: BTreeMap::new() }
     }
 }
 
@@ -81,10 +86,38 @@ impl<T> Pending<T> {
         found
     }
 
+    /// The newest pending changes of an index's entries in a range, in their order.
+    pub fn entries<'a>(
+        &'a self,
+        index: StoreId,
+        (from, to): (Bound<&[u8]>, Bound<&[u8]>),
+    ) -> impl Iterator<Item = (&'a Bytes, &'a PendingValue)> {
+        let place = |key: &[u8]| (index, Bytes::copy_from_slice(key));
+        let from = match from {
+            Bound::Unbounded => Bound::Included(place(b"")),
+            from => from.map(place),
+        };
+        let to = match to {
+            Bound::Unbounded => Bound::Excluded((StoreId(index.0 + 1), Bytes::new())),
+            to => to.map(place),
+        };
+        let found =
+            (!self.entries.is_empty() && !is_void(&from, &to)).then(|| self.entries.range((from, to)));
+        found.into_iter().flatten().filter_map(|((_, key), (sequence, at))| {
+            let group = self.groups.get(self.index(*sequence)?)?;
+            group.changes.get(*at).map(|(_, _, value)| (key, value))
+        })
+    }
+
     /// Adds a group that was appended.
     pub fn push(&mut self, group: PendingGroup<T>) {
         for (at, (store, key, _)) in group.changes.iter().enumerate() {
-            self.newest.insert((*store, key.clone()), (group.version.sequence, at));
+            let (place, newest) = ((*store, key.clone()), (group.version.sequence, at));
+            if is_index(*store) {
+                self.entries.insert(place, newest);
+            } else {
+                self.newest.insert(place, newest);
+            }
         }
         self.groups.push_back(group);
     }
@@ -124,6 +157,13 @@ impl<T> Pending<T> {
     fn pop(&mut self) -> Option<PendingGroup<T>> {
         let group = self.groups.pop_front()?;
         for (store, key, _) in &group.changes {
+            if is_index(*store) {
+                let place = (*store, key.clone());
+                if self.entries.get(&place).is_some_and(|(sequence, _)| *sequence == group.version.sequence) {
+                    self.entries.remove(&place);
+                }
+                continue;
+            }
             let place = Place(*store, key);
             if self.newest.get(&place).is_some_and(|(sequence, _)| *sequence == group.version.sequence) {
                 self.newest.remove(&place);
@@ -155,6 +195,7 @@ impl<T> Pending<T> {
     pub fn take_all(&mut self) -> VecDeque<PendingGroup<T>> {
         assert_eq!(self.landed, 0, "what landed is settled before what is in flight is given up");
         self.newest.clear();
+        self.entries.clear();
         std::mem::take(&mut self.groups)
     }
 
@@ -162,6 +203,17 @@ impl<T> Pending<T> {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.groups.len() - self.landed
+    }
+}
+
+/// Whether nothing lies between two bounds: a map's range would panic on some such.
+fn is_void<T: Ord>(from: &Bound<T>, to: &Bound<T>) -> bool {
+    match (from, to) {
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => {
+            from >= to
+        }
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
     }
 }
 

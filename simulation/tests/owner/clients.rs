@@ -84,6 +84,7 @@ impl World {
                     let (ids, ended) = (seen.trail.ids(), self.time.micros());
                     self.answered(c, Answered { key, effect: None, ids, began, ended });
                 }
+                Ok(Err(Failure::Handler(refusal))) => panic!("client {c}: reading {key}: {refusal}"),
                 _ => {}
             },
         }
@@ -111,7 +112,8 @@ impl World {
                 | Failure::Conflict
                 | Failure::Invalid(_)
                 | Failure::Corrupt(_)
-                | Failure::Handler(Refusal::Torn),
+                | Failure::NotUnique { .. }
+                | Failure::Handler(Refusal::Torn | Refusal::Unindexed),
             ) => panic!("client {c}: {:?} under {:?}: {failure:?}", tried.command, tried.request),
             Some(_) => self.counts.refused += 1,
         }

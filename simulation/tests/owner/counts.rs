@@ -28,10 +28,12 @@ pub(crate) struct Counts {
     pub(crate) delayed: u64,
     /// Backups that the coordinator was restored from, or losses of all it knew.
     pub(crate) restored: u64,
+    /// Entries of indices that were compared with the values at the end.
+    pub(crate) indexed: u64,
 }
 
 impl Counts {
-    fn numbers(&mut self) -> [&mut u64; 16] {
+    fn numbers(&mut self) -> [&mut u64; 17] {
         [
             &mut self.answered,
             &mut self.deleted,
@@ -49,6 +51,7 @@ impl Counts {
             &mut self.strangers,
             &mut self.delayed,
             &mut self.restored,
+            &mut self.indexed,
         ]
     }
 

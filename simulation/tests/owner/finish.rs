@@ -127,9 +127,13 @@ impl World {
         (0..CLIENTS).for_each(|c| self.stop_watching(c));
     }
 
-    /// At equal offset, state is equal.
+    /// At equal offset, state is equal, and indices are what their functions make of it.
     fn compare_standbys(&mut self) {
         (0..50).for_each(|_| self.settle());
+        for n in &self.nodes {
+            let verified = n.running.as_ref().unwrap().0.verify_indices().unwrap();
+            self.counts.indexed += verified.unwrap_or_else(|wrong| panic!("node {}: {wrong}", n.id)) as u64;
+        }
         let dumps: Vec<_> =
             self.nodes.iter().map(|n| n.running.as_ref().unwrap().0.dump().unwrap()).collect();
         let newest = dumps.iter().map(|(next, _)| *next).max().unwrap();

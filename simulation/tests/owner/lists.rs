@@ -1,7 +1,7 @@
 //! The application of the simulation: lists that grow and are deleted, and beside each the trail of all that was done to
 //! it, so that an answer shows everything that came before it.
 
-use affinity_keyspace::{Condition, Master, Partition, Store, View};
+use affinity_keyspace::{Condition, Index, Indexed, Master, Partition, Store, View};
 use affinity_types::codec::{CodecError, Decode, Encode};
 use affinity_types::{Epoch, Sequence, Version, varint};
 use thiserror::Error;
@@ -12,6 +12,12 @@ pub(crate) struct Lists;
 pub(crate) const LISTS: Store<str, Ids> = Store::new("lists");
 /// Keys to what was done to their lists, deletions too: every change writes both stores, in one group.
 const TRAILS: Store<str, Trail> = Store::new("trails");
+
+/// The lists that an id is in, and those that end with it.
+const BY_ID: Index<str, Ids, u64> = Index::new("by_id", 1, &LISTS, |list| list.0.clone());
+/// Lists by their last id, which no two have.
+const BY_LAST: Index<str, Ids, u64> =
+    Index::new("by_last", 1, &LISTS, |list| list.0.last().copied().into_iter().collect()).unique();
 
 /// How many stores there are.
 pub(crate) const STORES: u16 = 2;
@@ -183,10 +189,25 @@ pub(crate) enum Refusal {
     Changed,
     #[error("the stores disagree")]
     Torn,
+    #[error("an index does not agree with the list")]
+    Unindexed,
+}
+
+/// Whether a list is found by its first and its last id, and by no other as its last one.
+fn is_indexed(
+    key: &str,
+    list: &Ids,
+    by_id: impl Fn(&u64) -> Vec<String>,
+    by_last: impl Fn(&u64) -> Vec<String>,
+) -> bool {
+    let (Some(first), Some(last)) = (list.0.first(), list.0.last()) else { return true };
+    let not_last = list.0.len() < 2 || by_last(first).is_empty();
+    by_id(first) == [key] && by_last(last) == [key] && not_last
 }
 
 impl Partition for Lists {
     const STORES: &'static [&'static str] = &["lists", "trails"];
+    const INDICES: &'static [&'static dyn Indexed] = &[&BY_ID, &BY_LAST];
     type Command = Command;
     type Query = String;
     type Answer = Seen;
@@ -198,6 +219,11 @@ impl Partition for Lists {
         let list = cx.get(&LISTS, key);
         if list != trail.list() {
             return Err(Refusal::Torn);
+        }
+        if let Some(list) = &list
+            && !is_indexed(key, list, |id| cx.by(&BY_ID, id, 9), |id| cx.by(&BY_LAST, id, 9))
+        {
+            return Err(Refusal::Unindexed);
         }
         let last = cx.version(&TRAILS, key).unwrap_or_default();
         let version = cx.version(&LISTS, key);
@@ -228,8 +254,14 @@ impl Partition for Lists {
     fn query(&self, cx: &View<'_>, key: &String) -> Result<Seen, Refusal> {
         let key = key.as_str();
         let trail = cx.get(&TRAILS, key).unwrap_or_default();
-        if cx.get(&LISTS, key) != trail.list() {
+        let list = cx.get(&LISTS, key);
+        if list != trail.list() {
             return Err(Refusal::Torn);
+        }
+        if let Some(list) = &list
+            && !is_indexed(key, list, |id| cx.by(&BY_ID, id, 9), |id| cx.by(&BY_LAST, id, 9))
+        {
+            return Err(Refusal::Unindexed);
         }
         let last = cx.version(&TRAILS, key).unwrap_or_default();
         Ok(Seen { trail, last, version: cx.version(&LISTS, key) })

@@ -104,6 +104,7 @@ fn the_simulation_finds_a_missing_protection() {
         P::Lease,
         P::Gate,
         P::ReadRelease,
+        P::IndexInBatch,
         P::RequestWindow,
         P::ReplyAfterAck,
         P::TakeOverOrder,

@@ -101,7 +101,7 @@ fn copy(store: &MemoryStore) -> MemoryStore {
     let Some(checkpoint) = store.checkpoint() else { return copy };
     let mut entries = Vec::new();
     // Those of the system too, which have the highest numbers.
-    for id in (0..STORES).chain(StoreId::LAST.0 - 1..=StoreId::LAST.0).map(StoreId) {
+    for id in (0..STORES).chain(65_000..=StoreId::LAST.0).map(StoreId) {
         let visit: &mut Visit<'_> = &mut |key, value| {
             let (version, expires) = (value.version(), value.expires());
             entries.push((id, key.to_vec(), value.into_bytes(), version, expires));

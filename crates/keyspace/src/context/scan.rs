@@ -296,7 +296,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(master.scan(&VALUES, &range, limit), expected(&model));
-            prop_assert!(master.finish().fault.is_none());
+            prop_assert!(master.finish(&Ok(Ok::<_, ()>(())), &[]).fault.is_none());
         }
     }
 }

@@ -10,7 +10,7 @@ use affinity_types::{Attributes, Epoch, Group, Record, Request, RequestId, Seque
 
 use super::reads::HeldAnswer;
 use super::{Held, InFlight, Owner, Protection};
-use crate::context::{Change, Done, Master, View, judge};
+use crate::context::{Change, Done, Master, View, judge, pending_entry};
 use crate::message::{Message, ReplyTo, Subscription, Waiting, Watched};
 use crate::phase::{Event, Phase};
 use crate::{Failure, Partition, Reply};
@@ -153,7 +153,7 @@ impl<P: Partition> Owner<P> {
         let view = View::new(&self.state, &self.pending, time, &self.scratch);
         let mut cx = Master::new(view, &mut random);
         let result = catch_unwind(AssertUnwindSafe(|| self.partition.command(&mut cx, &asked.command)));
-        let Done { changes, events, saw, fault } = cx.finish();
+        let Done { changes, events, saw, fault, indexed } = cx.finish(&result, P::INDICES);
         self.random = random;
         let answer = match judge(result, fault) {
             Ok(answer) if !changes.is_empty() || !events.is_empty() => answer,
@@ -184,6 +184,7 @@ impl<P: Partition> Owner<P> {
                 .into_iter()
                 .zip(records)
                 .map(|(change, record)| change.pending(record, version))
+                .chain(indexed.into_iter().map(|change| pending_entry(change, version)))
                 .collect(),
             with: InFlight {
                 time,

@@ -36,6 +36,7 @@ pub use handle::{Control, Handle, Status, WatchReceiver};
 
 use self::reads::HeldRead;
 use crate::context::{Groups, Scratch};
+use crate::index::definitions;
 use crate::message::{Message, Waiting};
 use crate::phase::{Event, Phase};
 use crate::random::Random;
@@ -60,6 +61,8 @@ pub enum Protection {
     Gate,
     /// A read is released only when what it saw is acknowledged.
     ReadRelease,
+    /// Indices change in the same batch as the values.
+    IndexInBatch,
     /// Request ids are looked up.
     RequestWindow,
     /// A write is answered only after its acknowledgement.
@@ -247,6 +250,7 @@ impl<P: Partition> Owner<P> {
         let Parts { clock, schemas: (control_schema, store_key_schema), seed, settings, .. } = parts;
         let names = StoreNames::new(P::STORES, store_key_schema);
         let mut state = State::open(memstore, names, topic, settings.requests.clone(), keep_requests)?;
+        state.define_indices(definitions(P::INDICES, state.names()))?;
         state.assume_lease(settings.lease_ms, clock.elapsed());
         #[cfg(feature = "mutants")]
         if settings.removed == Some(Protection::EpochFilter) {
@@ -312,6 +316,7 @@ impl<P: Partition> Owner<P> {
 
     /// Does what there is to do; ready when every [`Handle`] is gone and nothing is under way.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.build_indices(cx);
         let mut turns = self.settings.turn_max;
         let mut batches = BATCHES_MAX;
         let before = (self.sent, self.acked);
@@ -404,6 +409,32 @@ impl<P: Partition> Owner<P> {
             })?;
         }
         Ok((self.state.next(), entries))
+    }
+
+    /// Compares each index that is built with its function of the values; says how many entries there are, or what is wrong.
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn verify_indices(&self) -> affinity_state::Result<Result<usize, String>> {
+        self.state.indices().verify(self.state.memstore())
+    }
+
+    /// Goes on building and dropping indices, one step a poll.
+    fn build_indices(&mut self, cx: &mut Context<'_>) {
+        #[cfg(feature = "mutants")]
+        if self.removed(Protection::IndexInBatch)
+            && let Err(error) = self.state.with_late_entries()
+        {
+            self.break_down(&error);
+        }
+        if self.broken.is_some() || !self.state.indices().has_work() {
+            return;
+        }
+        match self.state.build_indices(self.settings.index_step_max) {
+            Ok(()) => cx.waker().wake_by_ref(),
+            Err(error) => self.break_down(&error),
+        }
     }
 
     /// Whether nobody waits for anything.
