@@ -32,6 +32,7 @@ const BENCHES: &[Bench] = &[
     owner::WRITE_MANY_KEYS,
     owner::WRITE_MUCH_STATE,
     owner::WRITE_HOT_KEY,
+    owner::INDEX_WRITE,
     owner::READ,
     owner::REPLAY,
     owner::WATCH_FANOUT,

@@ -50,7 +50,7 @@ fn run(run: &mut Run<'_>) -> Result<(), Failure> {
 
 fn ours(runtime: &Runtime) -> Result<f64, Failure> {
     let log: Arc<dyn Log> = Arc::new(MemoryLog::default());
-    let serving = runtime.block_on(Serving::start(&log, 1))?;
+    let serving = runtime.block_on(<Serving>::start(&log, 1))?;
     let handle = serving.handles[0].clone();
     let (seen, mut tasks) = (Arc::new(Seen::default()), JoinSet::new());
     for _ in 0..WATCHERS {

@@ -3,6 +3,7 @@
 //! Owners run as tasks of a runtime of two workers, as the composition root runs them.
 
 mod fanout;
+mod index;
 mod memory;
 mod open_loop;
 mod read;
@@ -11,6 +12,7 @@ mod values;
 mod write;
 
 pub(crate) use fanout::WATCH_FANOUT;
+pub(crate) use index::INDEX_WRITE;
 pub(crate) use memory::MEMORY;
 pub(crate) use read::READ;
 pub(crate) use replay::REPLAY;
@@ -54,14 +56,14 @@ fn spread(n: u64) -> u64 {
 }
 
 /// Owners that serve, each in a task of its own.
-struct Serving {
-    handles: Vec<Handle<Values>>,
+struct Serving<const INDEXED: bool = false> {
+    handles: Vec<Handle<Values<INDEXED>>>,
     owners: JoinSet<()>,
 }
 
-impl Serving {
+impl<const INDEXED: bool> Serving<INDEXED> {
     /// Starts owners with empty stores in memory, and promotes them.
-    async fn promote(log: &Arc<dyn Log>, partitions: u32) -> Result<Serving, Failure> {
+    async fn promote(log: &Arc<dyn Log>, partitions: u32) -> Result<Serving<INDEXED>, Failure> {
         let spec = TopicSpec { partitions: PARTITIONS, cleanup: Cleanup::default() };
         let topic = log.create_topic("bench", spec).await?.id;
         let coordinator: Arc<dyn Coordinator> = Arc::new(MemoryCoordinator::new());
@@ -81,7 +83,7 @@ impl Serving {
                 seed: u64::from(partition),
                 settings: OwnerSettings::default(),
             };
-            let (owner, handle) = Owner::new(Values, parts)?;
+            let (owner, handle) = Owner::new(Values::<INDEXED>, parts)?;
             // Before it runs, so that it takes no ask as a standby.
             handle.order(Control::Promote);
             serving
@@ -93,7 +95,7 @@ impl Serving {
     }
 
     /// Starts owners, and waits until all serve.
-    async fn start(log: &Arc<dyn Log>, partitions: u32) -> Result<Serving, Failure> {
+    async fn start(log: &Arc<dyn Log>, partitions: u32) -> Result<Serving<INDEXED>, Failure> {
         let serving = Serving::promote(log, partitions).await?;
         for handle in &serving.handles {
             serves(handle).await?;
@@ -109,7 +111,7 @@ impl Serving {
 }
 
 /// Waits for a first answer: a candidate lets messages wait until it serves.
-async fn serves(handle: &Handle<Values>) -> Result<(), String> {
+async fn serves<const INDEXED: bool>(handle: &Handle<Values<INDEXED>>) -> Result<(), String> {
     handle.read(key(0)).await.map(drop).map_err(|failure| failure.to_string())
 }
 

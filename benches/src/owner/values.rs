@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use affinity_keyspace::{Master, Partition, Store, View};
+use affinity_keyspace::{Index, Indexed, Master, Partition, Store, View};
 use affinity_types::codec::Encode;
 use bytes::Bytes;
 
@@ -13,8 +13,13 @@ pub(super) const STORE: &str = "values";
 
 const VALUES: Store<Bytes, Bytes> = Store::new(STORE);
 
-/// The handlers.
-pub(super) struct Values;
+/// By the number that a value begins with.
+const BY_NUMBER: Index<Bytes, Bytes, u64> = Index::new("by_number", 1, &VALUES, |value| {
+    value.first_chunk().copied().map(u64::from_be_bytes).into_iter().collect()
+});
+
+/// The handlers, of values that have an index or none.
+pub(super) struct Values<const INDEXED: bool = false>;
 
 /// What changes a value.
 pub(super) enum Command {
@@ -40,8 +45,9 @@ impl Encode for Command {
     }
 }
 
-impl Partition for Values {
+impl<const INDEXED: bool> Partition for Values<INDEXED> {
     const STORES: &'static [&'static str] = &[STORE];
+    const INDICES: &'static [&'static dyn Indexed] = if INDEXED { &[&BY_NUMBER] } else { &[] };
     type Command = Command;
     type Query = Bytes;
     type Answer = Option<Bytes>;

@@ -39,16 +39,16 @@ pub(crate) const WRITE_HOT_KEY: Bench = Bench {
     run: hot_key,
 };
 
-const ASKS: u32 = 96_000;
+pub(super) const ASKS: u32 = 96_000;
 /// Keys of all partitions: what is overwritten is compacted meanwhile.
-const KEYS: u32 = 20_000;
+pub(super) const KEYS: u32 = 20_000;
 
 fn many_keys(run: &mut Run<'_>, keys: u32, goal: f64) -> Result<(), Failure> {
     let put = move |n| put(n, keys);
     let runtime = runtime()?;
     let dir = run.fresh_dir()?;
     let log: Arc<dyn Log> = Arc::new(open(&dir.path().join("log"))?);
-    let serving = runtime.block_on(Serving::start(&log, PARTITIONS))?;
+    let serving = runtime.block_on(<Serving>::start(&log, PARTITIONS))?;
     let bare = Arc::new(BareLog::create(dir.path())?);
     let mut peaks = Vec::new();
     run.pair("writes/s", goal, |side, _| match side {
@@ -68,7 +68,7 @@ fn hot_key(run: &mut Run<'_>) -> Result<(), Failure> {
     let runtime = runtime()?;
     let dir = run.fresh_dir()?;
     let log: Arc<dyn Log> = Arc::new(open(dir.path())?);
-    let serving = runtime.block_on(Serving::start(&log, 1))?;
+    let serving = runtime.block_on(<Serving>::start(&log, 1))?;
     let mut asked = 0;
     run.pair("writes/s", 0.85, |side, _| match side {
         Side::Ours => {
@@ -92,9 +92,9 @@ fn put(n: u32, keys: u32) -> Command {
 }
 
 /// Asks from tasks that each wait for their answer; the tasks' numbers and those of the asks go over the partitions.
-fn ask_all(
+pub(super) fn ask_all<const INDEXED: bool>(
     runtime: &Runtime,
-    handles: &[Handle<Values>],
+    handles: &[Handle<Values<INDEXED>>],
     command: impl Fn(u32) -> Command + Copy + Send + 'static,
 ) -> Result<f64, Failure> {
     let watch = Stopwatch::start();
