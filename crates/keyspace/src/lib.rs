@@ -23,10 +23,10 @@ pub use context::{Condition, ConditionFailed, LOOK_UP_MAX, Master, View};
 pub use failure::{Failure, Reply};
 pub use harness::{Changed, Harness, Outcome, Sent};
 pub use index::{Index, Indexed, OwnedKey};
-pub use message::{Subscription, Watched};
+pub use message::{IndexWatched, Subscription, Watched};
 #[cfg(feature = "mutants")]
 pub use owner::Protection;
-pub use owner::{Control, Entry, Handle, Owner, Parts, Status, WatchReceiver};
+pub use owner::{Control, Entry, Handle, IndexWatchReceiver, Owner, Parts, Status, WatchReceiver};
 pub use partition::{Partition, Store};
 pub use range::KeyRange;
 pub use router::{Router, RouterParts, RouterSettings, Sleep, Timer};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use affinity_memstore::StoreId;
-use affinity_state::{Update, Watch};
+use affinity_state::{IndexWatch, Update, Watch};
 use affinity_types::RequestId;
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -18,6 +18,15 @@ pub struct Watched {
     pub current: Update,
     /// What comes after it.
     pub watch: Watch,
+}
+
+/// A watch of an index key that has begun: who has it, and the updates after that.
+#[derive(Debug)]
+pub struct IndexWatched {
+    /// The keys that have it now, in their order; those of expired values do not count.
+    pub keys: Vec<Bytes>,
+    /// Who enters and who leaves. One may leave that has expired before.
+    pub watch: IndexWatch,
 }
 
 /// What a watcher asks for.
@@ -92,5 +101,11 @@ pub(crate) enum Message<P: Partition> {
     Watch {
         subscription: Subscription,
         reply: oneshot::Sender<Reply<Watched, P::Error>>,
+    },
+    WatchIndex {
+        index: &'static str,
+        /// What the entries of the index key begin with.
+        prefix: Bytes,
+        reply: oneshot::Sender<Reply<IndexWatched, P::Error>>,
     },
 }

@@ -38,6 +38,8 @@ pub struct OwnerSettings {
     pub retry_ms: u64,
     /// Values or entries that one poll of the owner handles while an index is built or dropped. Default 256.
     pub index_step_max: usize,
+    /// Keys that a watch of an index key begins with; one of an index key that more have is `Invalid`. Default 10 000.
+    pub index_watch_keys_max: usize,
     /// The window of request ids.
     pub requests: RequestSettings,
     /// Limits of watches.
@@ -61,6 +63,7 @@ impl Default for OwnerSettings {
             idle_noop_ms: 5000,
             retry_ms: 50,
             index_step_max: 256,
+            index_watch_keys_max: 10_000,
             requests: RequestSettings::default(),
             watches: WatchSettings::default(),
             #[cfg(feature = "mutants")]

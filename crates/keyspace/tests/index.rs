@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this crate is tests")]
 
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{NodeId, PartitionName};
@@ -13,7 +13,7 @@ use affinity_keyspace::{
 use affinity_log::memory::{Delivery, Fault, Fencing, MemoryLog, MemoryOptions};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
 use affinity_memstore::{Batch, Checkpoint, Limits, MemStore, MemoryStore, Value};
-use affinity_state::KeepRequests;
+use affinity_state::{INDEX_UPDATES_MAX, IndexUpdate, IndexWatch, IndexWatchEnded, KeepRequests};
 use affinity_types::codec::{CodecError, Decode, Encode};
 use affinity_types::{Clock, Epoch, EventTime, ManualClock, Offset, PartitionId, TopicId, Version};
 use tokio::sync::oneshot;
@@ -318,4 +318,88 @@ async fn an_index_that_is_being_built_says_so_and_then_has_everything() {
     }
     assert_eq!(answered(&mut read(&mut node, "paris")), said("n29"));
     assert_eq!(node.0.verify_indices().unwrap(), Ok(30));
+}
+
+fn watch(node: &mut Node, city: &str) -> (Vec<String>, IndexWatch) {
+    let mut began = node.1.begin_watch_index(&BY_CITY, &city.to_owned()).unwrap();
+    poll(node);
+    let watched = began.try_recv().unwrap().unwrap();
+    (watched.keys.iter().map(|key| String::decode(key).unwrap()).collect(), watched.watch)
+}
+
+/// What a watcher is told now, until nothing is left or the watch ends.
+fn told(watch: &mut IndexWatch) -> (String, Option<IndexWatchEnded>) {
+    let mut told = Vec::new();
+    loop {
+        match watch.poll_next(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => return (told.join(" "), None),
+            Poll::Ready(Err(ended)) => return (told.join(" "), Some(ended)),
+            Poll::Ready(Ok(IndexUpdate::Entered(key))) => told.push(format!("+{}", key.escape_ascii())),
+            Poll::Ready(Ok(IndexUpdate::Left(key))) => told.push(format!("-{}", key.escape_ascii())),
+        }
+    }
+}
+
+fn nothing() -> (String, Option<IndexWatchEnded>) {
+    (String::new(), None)
+}
+
+#[tokio::test]
+async fn a_watcher_of_an_index_key_is_told_who_enters_and_who_leaves_once_it_is_acknowledged() {
+    let world = World::new();
+    let mut node = world.serving(MemoryStore::new(Limits::default())).await;
+    ask(&mut node, &[("ada", Some(("london", 0))), ("bo", Some(("paris", 0)))]);
+    let (there, mut london) = watch(&mut node, "london");
+    assert_eq!(there, ["ada"]);
+    world.log.deliver(Delivery::Manual);
+    ask(&mut node, &[("ada", Some(("paris", 0))), ("bo", Some(("london", 0)))]);
+    ask(&mut node, &[("bo", Some(("london", 5)))]);
+    ask(&mut node, &[("bo", None), ("cy", Some(("london", 0))), ("ada", Some(("london", 0)))]);
+    assert_eq!(told(&mut london), nothing(), "nothing is acknowledged");
+    let channel = world.log.channels(&world.place)[0];
+    world.log.land(channel, 1);
+    world.log.acknowledge(channel, 1);
+    poll(&mut node);
+    assert_eq!(told(&mut london), ("-ada +bo".to_owned(), None));
+    let (there, mut late) = watch(&mut node, "london");
+    assert_eq!(there, ["bo"], "what is pending is not there yet");
+    world.acknowledge(&mut node);
+    assert_eq!(told(&mut london), ("-bo +cy +ada".to_owned(), None), "staying is not told");
+    assert_eq!(told(&mut late), ("-bo +cy +ada".to_owned(), None));
+    drop(node);
+    assert_eq!(told(&mut london).1, Some(IndexWatchEnded::Ended));
+}
+
+#[tokio::test]
+async fn a_refused_group_is_not_told() {
+    let world = World::new();
+    let mut node = world.serving(MemoryStore::new(Limits::default())).await;
+    let (there, mut london) = watch(&mut node, "london");
+    assert!(there.is_empty());
+    world.log.deliver(Delivery::Manual);
+    world.log.inject(world.log.channels(&world.place)[0], Fault::Refuse);
+    ask(&mut node, &[("ada", Some(("london", 0)))]);
+    world.log.deliver(Delivery::Automatic);
+    world.acknowledge(&mut node);
+    world.clock.advance_ms(1000);
+    ask(&mut node, &[("bo", Some(("london", 0)))]);
+    assert_eq!(told(&mut london), ("+bo".to_owned(), None));
+}
+
+#[tokio::test]
+async fn a_watcher_that_comes_too_late_is_told_to_look_again() {
+    let world = World::new();
+    let mut node = world.serving(MemoryStore::new(Limits::default())).await;
+    let (_, mut london) = watch(&mut node, "london");
+    let names: Vec<String> = (0..INDEX_UPDATES_MAX).map(|n| n.to_string()).collect();
+    for to in [Some(("london", 0)), None] {
+        let all: Vec<_> = names.iter().map(|name| (name.as_str(), to)).collect();
+        ask(&mut node, &all);
+    }
+    let (_, mut quick) = watch(&mut node, "london");
+    ask(&mut node, &[("bo", Some(("london", 0)))]);
+    assert_eq!(told(&mut london), (String::new(), Some(IndexWatchEnded::Missed)));
+    assert_eq!(told(&mut london), (String::new(), Some(IndexWatchEnded::Missed)), "and nothing behind it");
+    assert_eq!(told(&mut quick), ("+bo".to_owned(), None));
+    assert_eq!(watch(&mut node, "london").0, ["bo"]);
 }

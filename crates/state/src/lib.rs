@@ -10,6 +10,7 @@
 
 mod apply;
 mod error;
+mod index_watch;
 pub mod indices;
 mod pending;
 mod requests;
@@ -18,8 +19,9 @@ mod watches;
 
 pub use apply::{KeepRequests, Lease, Noted, Own, Place, State};
 pub use error::{Error, Result};
+pub use index_watch::{IndexUpdate, IndexWatch, IndexWatchEnded};
 pub use indices::{IndexChange, IndexDefinition, Indices, KeysOf};
 pub use pending::{Pending, PendingGroup, PendingValue};
 pub use requests::{Known, RequestSettings, Requests};
 pub use stores::StoreNames;
-pub use watches::{Update, Watch, WatchEnded, WatchSettings, Watches};
+pub use watches::{INDEX_UPDATES_MAX, Update, Watch, WatchEnded, WatchSettings, Watches};

@@ -16,6 +16,9 @@ use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use thiserror::Error;
 
+use crate::IndexUpdate;
+use crate::indices::{is_index, split_entry};
+
 /// Limits of watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchSettings {
@@ -144,6 +147,13 @@ impl Cell {
         self.store == store && *self.key == *key
     }
 
+    fn end(&self) {
+        self.tell(|state| {
+            state.ended = true;
+            true
+        });
+    }
+
     /// Changes the cell, and wakes its watchers if they have something to take then.
     fn tell(&self, change: impl FnOnce(&mut CellState) -> bool) {
         let mut state = self.state();
@@ -245,8 +255,8 @@ impl CellState {
         true
     }
 
-    /// The next thing that the watcher at `index` was not told.
-    fn next(&mut self, index: u32) -> Option<Update> {
+    /// The next thing that the watcher at `index` was not told, and how many it was not told before it.
+    fn next(&mut self, index: u32) -> Option<(u64, Update)> {
         let (told, newest, version) = (self.place(index).told, self.position, self.version);
         if told == newest {
             return None;
@@ -265,7 +275,7 @@ impl CellState {
         more.behind -= usize::from(position == newest);
         self.place(index).told = position;
         self.tidy();
-        Some(update)
+        Some((position - told - 1, update))
     }
 
     /// Drops what nobody wants any more.
@@ -296,6 +306,11 @@ impl Watch {
     /// # Errors
     /// [`WatchEnded`], and nothing after it.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Update, WatchEnded>> {
+        self.poll_counted(cx).map_ok(|(_, update)| update)
+    }
+
+    /// The same, with the number of updates that were left out before it.
+    pub(crate) fn poll_counted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(u64, Update), WatchEnded>> {
         let mut state = self.cell.state();
         if let Some(update) = state.next(self.index) {
             return Poll::Ready(Ok(update));
@@ -338,6 +353,9 @@ impl Drop for Watch {
 /// Cells that nobody watches are taken from the table so many at a time, with each watch that begins and each change: more
 /// than one, or dropped watches would not make room, and few, since the owner has others to serve.
 const CELLS_AT_ONCE: usize = 8;
+
+/// Most updates of an index key that wait for a slow watcher: one that comes later has missed some.
+pub const INDEX_UPDATES_MAX: usize = 1024;
 
 /// Room for so many cells is kept for the next ones that are left.
 const LEFT_KEPT: usize = 1024;
@@ -425,13 +443,29 @@ impl Watches {
         }
     }
 
+    /// Tells the watchers of an index key, whose cell has the prefix of its entries, that one comes or goes.
+    pub fn tell_entry(&self, index: StoreId, entry: &[u8], enters: bool) {
+        let Some((prefix, key)) = split_entry(entry).filter(|_| !self.cells.is_empty()) else { return };
+        if let Some(cell) = self.cell(index, prefix) {
+            let event = IndexUpdate::encode(enters, key);
+            cell.tell(|state| state.event(&event, INDEX_UPDATES_MAX));
+        }
+    }
+
+    /// Ends the watches of index keys, of which not everything can be told.
+    pub fn end_indices(&mut self) {
+        self.cells.retain(|cell| {
+            if is_index(cell.store) {
+                cell.end();
+            }
+            !is_index(cell.store)
+        });
+    }
+
     /// Ends all watches: what was told last can still be taken.
     pub fn end_all(&mut self) {
         for cell in std::mem::take(&mut self.cells) {
-            cell.tell(|state| {
-                state.ended = true;
-                true
-            });
+            cell.end();
         }
         // Those that go on to exist belong to nobody's table, and no longer count.
         std::mem::take(&mut self.shared).left().clear();

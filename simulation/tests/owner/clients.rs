@@ -57,6 +57,9 @@ impl Client {
 impl World {
     pub(crate) fn client(&mut self, c: usize) {
         self.look(c);
+        if self.random.once_in(4) {
+            self.watch_entries();
+        }
         let client = &mut self.clients[c];
         match std::mem::replace(&mut client.asked, Asked::Nothing) {
             Asked::Nothing => self.ask(c),

@@ -30,10 +30,14 @@ pub(crate) struct Counts {
     pub(crate) restored: u64,
     /// Entries of indices that were compared with the values at the end.
     pub(crate) indexed: u64,
+    /// Updates that a watcher of an index key was told.
+    pub(crate) entries: u64,
+    /// Such watches that lived when all was over.
+    pub(crate) entries_to_the_end: u64,
 }
 
 impl Counts {
-    fn numbers(&mut self) -> [&mut u64; 17] {
+    fn numbers(&mut self) -> [&mut u64; 19] {
         [
             &mut self.answered,
             &mut self.deleted,
@@ -52,6 +56,8 @@ impl Counts {
             &mut self.delayed,
             &mut self.restored,
             &mut self.indexed,
+            &mut self.entries,
+            &mut self.entries_to_the_end,
         ]
     }
 

@@ -52,6 +52,7 @@ impl World {
         // Who was master before notices it by the no-op that it sends when it is idle.
         (0..60).for_each(|_| self.settle());
         self.check_watches(leader, &at_last);
+        self.check_entries(leader, &at_last);
         self.history.check(&at_last);
         self.compare_standbys();
         self.begin_anew(leader);

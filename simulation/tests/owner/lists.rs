@@ -19,6 +19,14 @@ const BY_ID: Index<str, Ids, u64> = Index::new("by_id", 1, &LISTS, |list| list.0
 const BY_LAST: Index<str, Ids, u64> =
     Index::new("by_last", 1, &LISTS, |list| list.0.last().copied().into_iter().collect()).unique();
 
+/// Lists by whether their length is odd: every change of a list that goes on moves it.
+pub(crate) const BY_PARITY: Index<str, Ids, u8> =
+    Index::new("by_parity", 1, &LISTS, |list| vec![parity(list)]);
+
+pub(crate) fn parity(list: &Ids) -> u8 {
+    u8::from(list.0.len() % 2 == 1)
+}
+
 /// How many stores there are.
 pub(crate) const STORES: u16 = 2;
 
@@ -207,7 +215,7 @@ fn is_indexed(
 
 impl Partition for Lists {
     const STORES: &'static [&'static str] = &["lists", "trails"];
-    const INDICES: &'static [&'static dyn Indexed] = &[&BY_ID, &BY_LAST];
+    const INDICES: &'static [&'static dyn Indexed] = &[&BY_ID, &BY_LAST, &BY_PARITY];
     type Command = Command;
     type Query = String;
     type Answer = Seen;

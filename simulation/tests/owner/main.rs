@@ -7,6 +7,7 @@
 mod clients;
 mod clocks;
 mod counts;
+mod entries;
 mod faults;
 mod finish;
 mod history;

@@ -18,6 +18,7 @@ use affinity_types::{Clock, Epoch, PartitionId, TopicId};
 use crate::clients::Client;
 use crate::clocks::{NodeClock, TrueTime};
 use crate::counts::Counts;
+use crate::entries::Entries;
 use crate::history::History;
 use crate::lists::Lists;
 use crate::stores::{Database, Place};
@@ -84,6 +85,8 @@ pub(crate) struct World {
     pub(crate) name: PartitionName,
     pub(crate) nodes: Vec<Node>,
     pub(crate) clients: Vec<Client>,
+    /// Who watches an index key.
+    pub(crate) entries: Option<Entries>,
     /// Which start of which node served under an epoch.
     pub(crate) masters: BTreeMap<Epoch, (usize, u64)>,
     /// Since when a master has left a stale record the last one of its key, by epoch.
@@ -156,6 +159,7 @@ impl World {
             name: PartitionName::new("lists", PartitionId(0)),
             nodes,
             clients: (0..CLIENTS).map(Client::new).collect(),
+            entries: None,
             masters: BTreeMap::new(),
             unrepaired: None,
             backup: random.once_in(3).then(Seen::default),

@@ -87,6 +87,7 @@ impl<P: Partition> Owner<P> {
                 self.run_query(&query, reply);
             }
             Message::Watch { subscription, reply } => self.watch(&subscription, reply),
+            Message::WatchIndex { index, prefix, reply } => self.watch_index(index, &prefix, reply),
         }
     }
 

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use affinity_log::{Batch, Error, Tail};
 use affinity_memstore::StoreId;
+use affinity_state::indices::is_index;
 use affinity_state::{Noted, PendingGroup, Watches};
 use affinity_types::{Sequence, Version};
 use bytes::Bytes;
@@ -121,6 +122,10 @@ impl<P: Partition> Owner<P> {
                 self.tell_landed(version);
             }
         }
+        // Who enters and who leaves is known of one's own groups alone.
+        if followed.changed.keys().any(|(store, _)| self.state.indices().covers(*store)) {
+            self.watches.end_indices();
+        }
         for ((store, key), version) in followed.changed {
             let Ok(value) = self.state.get(store, &key) else { continue };
             let bytes = value.map(|value| Bytes::copy_from_slice(value.bytes()));
@@ -154,7 +159,11 @@ impl<P: Partition> Owner<P> {
 pub(super) fn tell_group<A, E>(watches: &mut Watches, group: &mut PendingGroup<InFlight<A, E>>) {
     if !watches.is_empty() {
         for (store, key, change) in &group.changes {
-            watches.tell(*store, key, change.version, change.value.as_ref());
+            if is_index(*store) {
+                watches.tell_entry(*store, key, change.value.is_some());
+            } else {
+                watches.tell(*store, key, change.version, change.value.as_ref());
+            }
         }
     }
     for (store, key, event) in std::mem::take(&mut group.with.events) {

@@ -6,6 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use affinity_state::StoreNames;
+use affinity_state::indices::entry_prefix;
+use affinity_types::codec::Encode;
 use affinity_types::{Epoch, Offset, RequestId};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -13,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Owner;
 use crate::message::{Message, ReplyTo};
 use crate::phase::{Event, Phase};
-use crate::{Failure, Partition, Reply, Subscription, Watched};
+use crate::{Failure, Index, IndexWatched, Partition, Reply, Subscription, Watched};
 
 /// An order from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,9 @@ pub(super) struct Shared {
 
 /// Where the beginning of a watch comes.
 pub type WatchReceiver<P> = oneshot::Receiver<Reply<Watched, <P as Partition>::Error>>;
+
+/// Where the beginning of a watch of an index key comes.
+pub type IndexWatchReceiver<P> = oneshot::Receiver<Reply<IndexWatched, <P as Partition>::Error>>;
 
 /// Reaches the owner of a partition. Cheap to clone.
 pub struct Handle<P: Partition> {
@@ -157,6 +162,35 @@ impl<P: Partition> Handle<P> {
         Ok(watched)
     }
 
+    /// Watches an index key: who has it now, and who enters and leaves after that, none left out and never before it is
+    /// acknowledged. A watcher that is more than [`INDEX_UPDATES_MAX`](affinity_state::INDEX_UPDATES_MAX) updates behind is told
+    /// that it has missed some, and watches again.
+    ///
+    /// # Errors
+    /// `Invalid` for an index that is not there or an index key that too many have, `IndexBuilding`, or the system's.
+    pub async fn watch_index<K: ?Sized, V, I: Encode>(
+        &self,
+        index: &Index<K, V, I>,
+        key: &I,
+    ) -> Reply<IndexWatched, P::Error> {
+        self.begin_watch_index(index, key)?.await.unwrap_or(Err(Failure::Unavailable))
+    }
+
+    /// Asks for a watch of an index key, whose beginning comes through the channel.
+    ///
+    /// # Errors
+    /// As [`watch_index`](Handle::watch_index): nothing was sent.
+    pub fn begin_watch_index<K: ?Sized, V, I: Encode>(
+        &self,
+        index: &Index<K, V, I>,
+        key: &I,
+    ) -> Result<IndexWatchReceiver<P>, Failure<P::Error>> {
+        let (reply, watched) = oneshot::channel();
+        let (index, prefix) = (index.name(), entry_prefix(&key.to_bytes()).into());
+        self.submit(Message::WatchIndex { index, prefix, reply })?;
+        Ok(watched)
+    }
+
     fn submit(&self, message: Message<P>) -> Result<(), Failure<P::Error>> {
         self.send.try_send(message).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
@@ -224,6 +258,7 @@ impl<P: Partition> Message<P> {
             }
             Message::Query { reply, .. } => drop(reply.send(Err(failure))),
             Message::Watch { reply, .. } => drop(reply.send(Err(failure))),
+            Message::WatchIndex { reply, .. } => drop(reply.send(Err(failure))),
         }
     }
 }

@@ -13,6 +13,7 @@ mod acks;
 mod admit;
 mod follow;
 mod handle;
+mod index;
 mod metrics;
 mod reads;
 mod takeover;
@@ -32,7 +33,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use tokio::sync::mpsc;
 
-pub use handle::{Control, Handle, Status, WatchReceiver};
+pub use handle::{Control, Handle, IndexWatchReceiver, Status, WatchReceiver};
 
 use self::reads::HeldRead;
 use crate::context::{Groups, Scratch};
@@ -409,32 +410,6 @@ impl<P: Partition> Owner<P> {
             })?;
         }
         Ok((self.state.next(), entries))
-    }
-
-    /// Compares each index that is built with its function of the values; says how many entries there are, or what is wrong.
-    /// Reads everything.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn verify_indices(&self) -> affinity_state::Result<Result<usize, String>> {
-        self.state.indices().verify(self.state.memstore())
-    }
-
-    /// Goes on building and dropping indices, one step a poll.
-    fn build_indices(&mut self, cx: &mut Context<'_>) {
-        #[cfg(feature = "mutants")]
-        if self.removed(Protection::IndexInBatch)
-            && let Err(error) = self.state.with_late_entries()
-        {
-            self.break_down(&error);
-        }
-        if self.broken.is_some() || !self.state.indices().has_work() {
-            return;
-        }
-        match self.state.build_indices(self.settings.index_step_max) {
-            Ok(()) => cx.waker().wake_by_ref(),
-            Err(error) => self.break_down(&error),
-        }
     }
 
     /// Whether nobody waits for anything.

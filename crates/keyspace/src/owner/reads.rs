@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{Held, InFlight, Owner, Protection};
-use crate::message::{ReplyTo, Watched};
+use crate::message::{IndexWatched, ReplyTo, Watched};
 use crate::phase::{Event, Phase};
 use crate::{Failure, Partition, Reads, Reply};
 
@@ -26,6 +26,7 @@ pub(super) struct HeldRead<P: Partition> {
 pub(super) enum HeldAnswer<P: Partition> {
     Message(ReplyTo<P>, Reply<P::Answer, P::Error>),
     Watch(oneshot::Sender<Reply<Watched, P::Error>>, Watched),
+    Index(oneshot::Sender<Reply<IndexWatched, P::Error>>, IndexWatched),
 }
 
 impl<P: Partition> HeldAnswer<P> {
@@ -33,6 +34,7 @@ impl<P: Partition> HeldAnswer<P> {
         match self {
             HeldAnswer::Message(reply, answer) => drop(reply.send(answer)),
             HeldAnswer::Watch(reply, watched) => drop(reply.send(Ok(watched))),
+            HeldAnswer::Index(reply, watched) => drop(reply.send(Ok(watched))),
         }
     }
 }
@@ -43,6 +45,7 @@ impl<P: Partition> HeldRead<P> {
         match self.answer {
             HeldAnswer::Message(reply, _) => drop(reply.send(Err(Failure::Unavailable))),
             HeldAnswer::Watch(reply, _) => drop(reply.send(Err(Failure::Unavailable))),
+            HeldAnswer::Index(reply, _) => drop(reply.send(Err(Failure::Unavailable))),
         }
     }
 }
