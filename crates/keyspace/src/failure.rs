@@ -29,6 +29,10 @@ pub enum Failure<E> {
     /// The request may have been answered and forgotten; nothing changes any more.
     #[error("the request is older than requests are remembered")]
     RequestExpired,
+    /// The scan is not open any more: it took too long, too much was overwritten meanwhile, or its mastership is over. Begin
+    /// again.
+    #[error("the scan has expired")]
+    ScanExpired,
     /// The deadline had passed before the message was handled; nothing changed.
     #[error("the deadline has passed")]
     DeadlinePassed,
@@ -82,6 +86,7 @@ impl<E> Failure<E> {
             Failure::Unknown => Failure::Unknown,
             Failure::Conflict => Failure::Conflict,
             Failure::RequestExpired => Failure::RequestExpired,
+            Failure::ScanExpired => Failure::ScanExpired,
             Failure::DeadlinePassed => Failure::DeadlinePassed,
             Failure::TooLarge { bytes, max } => Failure::TooLarge { bytes, max },
             Failure::NotUnique { index } => Failure::NotUnique { index },

@@ -17,6 +17,7 @@ pub mod phase;
 mod random;
 mod range;
 mod router;
+mod scan;
 mod settings;
 
 pub use context::{Condition, ConditionFailed, LOOK_UP_MAX, Master, View};
@@ -29,5 +30,6 @@ pub use owner::Protection;
 pub use owner::{Control, Entry, Handle, IndexWatchReceiver, Owner, Parts, Status, WatchReceiver};
 pub use partition::{Partition, Store};
 pub use range::KeyRange;
-pub use router::{Router, RouterParts, RouterSettings, Sleep, Timer};
+pub use router::{KeyspaceScan, Router, RouterParts, RouterSettings, Sleep, Timer};
+pub use scan::{KeyValue, Page, PartitionScan};
 pub use settings::{OwnerSettings, Reads};

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::failure::Never;
+use crate::scan::{ChunkReply, Continuation, ScanAsk};
 use crate::{Failure, Partition, Reply};
 
 /// A watch that has begun: the value at a version, and the updates after it.
@@ -108,4 +109,24 @@ pub(crate) enum Message<P: Partition> {
         prefix: Bytes,
         reply: oneshot::Sender<Reply<IndexWatched, P::Error>>,
     },
+    /// The next chunk of a scan.
+    Scan {
+        ask: ScanAsk,
+        deadline: Option<Duration>,
+        reply: ChunkReply<P>,
+    },
+    /// Nobody goes on with a scan.
+    EndScan {
+        continuation: Continuation,
+    },
+}
+
+impl<P: Partition> Message<P> {
+    /// How many turns of the owner it counts for: a chunk is as much work as many other messages.
+    pub(crate) fn turns(&self) -> usize {
+        match self {
+            Message::Scan { .. } => 32,
+            _ => 1,
+        }
+    }
 }

@@ -54,6 +54,10 @@ impl KeyRange {
         KeyRange { direction: Direction::Backward, ..self }
     }
 
+    pub(crate) fn direction(&self) -> Direction {
+        self.direction
+    }
+
     /// The range in a store.
     pub(crate) fn of(self, store: StoreId) -> Scan {
         let KeyRange { from, to, direction } = self;

@@ -8,6 +8,7 @@
 //! Nothing waits here without a deadline: one that the caller gives, or [`RouterSettings::deadline_ms`].
 
 mod backoff;
+mod scan;
 mod scatter;
 mod settings;
 mod timer;
@@ -20,6 +21,7 @@ use affinity_types::codec::Encode;
 use affinity_types::{Clock, Key, PartitionId, RequestId};
 use tokio::sync::oneshot;
 
+pub use scan::KeyspaceScan;
 pub use settings::RouterSettings;
 pub use timer::{Sleep, Timer};
 

@@ -25,6 +25,13 @@ pub struct OwnerSettings {
     pub turn_max: usize,
     /// Bytes of an answer that is remembered under a request id. A longer one refuses the command. Default 4 KiB.
     pub result_max_bytes: usize,
+    /// Entries of a scan that are looked at in one turn, and that one chunk has at most. At least 1. Default 1000.
+    pub scan_chunk_max: usize,
+    /// A chunk ends with the entry that takes it to so many bytes. At least 1. Default 1 MiB.
+    pub scan_chunk_bytes_max: usize,
+    /// Scans that are open at the same time; one more that takes more than a chunk is `Overloaded`. They have a snapshot of
+    /// the memstore each, whose own limit counts too. Default 32.
+    pub scans_max: usize,
     /// How reads are answered. Default [`Reads::Lease`].
     pub reads: Reads,
     /// Length of the read lease in milliseconds. Default 300.
@@ -57,6 +64,9 @@ impl Default for OwnerSettings {
             held_reads_max: 4096,
             turn_max: 256,
             result_max_bytes: 4096,
+            scan_chunk_max: 1000,
+            scan_chunk_bytes_max: 1 << 20,
+            scans_max: 32,
             reads: Reads::Lease,
             lease_ms: 300,
             clock_drift_percent: 5,

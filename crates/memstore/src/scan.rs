@@ -79,6 +79,16 @@ impl Scan {
         RangeBounds::<[u8]>::contains(&self.bounds(), key)
     }
 
+    /// Bytes of the longer bound.
+    #[must_use]
+    pub fn longest_bound(&self) -> usize {
+        let length = |bound: &Bound<Vec<u8>>| match bound {
+            Bound::Included(key) | Bound::Excluded(key) => key.len(),
+            Bound::Unbounded => 0,
+        };
+        length(&self.from).max(length(&self.to))
+    }
+
     /// The bounds as slices.
     pub(crate) fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
         (self.from.as_ref().map(Vec::as_slice), self.to.as_ref().map(Vec::as_slice))

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use affinity_log::{Batch as LogBatch, GroupRef};
-use affinity_memstore::{At, Batch, Checkpoint, MemStore, RequestEntry, Scan, StoreId, Value};
+use affinity_memstore::{At, Batch, Checkpoint, MemStore, RequestEntry, Scan, Snapshot, StoreId, Value};
 use affinity_types::control::Control;
 use affinity_types::varint;
 use affinity_types::wire::{self, WireError};
@@ -338,6 +338,19 @@ impl State {
     /// The memstore.
     pub fn memstore(&self) -> &dyn MemStore {
         &*self.memstore
+    }
+
+    /// Opens a snapshot of what is applied: see [`MemStore::open_snapshot`].
+    ///
+    /// # Errors
+    /// If as many are open as may be.
+    pub fn open_snapshot(&mut self, now: Duration) -> affinity_memstore::Result<Snapshot> {
+        self.memstore.open_snapshot(now)
+    }
+
+    /// Closes a snapshot, which may have expired.
+    pub fn close_snapshot(&mut self, snapshot: Snapshot) {
+        self.memstore.close_snapshot(snapshot);
     }
 
     /// Applies groups that were read from the log at `received`, and tells `note` what it noticed, in their order and

@@ -33,6 +33,14 @@ pub trait Decode: Sized {
     fn decode_within(bytes: &[u8], _room: &mut Room) -> Result<Self, CodecError> {
         Self::decode(bytes)
     }
+
+    /// The same, where the value may keep `bytes` and all that they are a part of.
+    ///
+    /// # Errors
+    /// As [`decode`](Decode::decode).
+    fn decode_shared(bytes: Bytes) -> Result<Self, CodecError> {
+        Self::decode(&bytes)
+    }
 }
 
 /// Bytes of a chunk of a [`Room`].
@@ -82,6 +90,10 @@ impl Decode for Bytes {
 
     fn decode_within(bytes: &[u8], room: &mut Room) -> Result<Bytes, CodecError> {
         Ok(room.keep(bytes))
+    }
+
+    fn decode_shared(bytes: Bytes) -> Result<Bytes, CodecError> {
+        Ok(bytes)
     }
 }
 
@@ -177,6 +189,13 @@ impl<T: Decode> Decode for Option<T> {
             other => Self::decode(other),
         }
     }
+
+    fn decode_shared(bytes: Bytes) -> Result<Option<T>, CodecError> {
+        match bytes.first() {
+            Some(1) => T::decode_shared(bytes.slice(1..)).map(Some),
+            _ => Self::decode(&bytes),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -213,6 +232,16 @@ mod tests {
         let some = Option::<Bytes>::decode_within(b"\x01value", &mut room);
         assert_eq!(some, Ok(Some(Bytes::from_static(b"value"))));
         assert!(Option::<Bytes>::decode_within(b"", &mut room).is_err());
+    }
+
+    #[test]
+    fn a_value_may_keep_the_bytes_it_is_read_from() {
+        let bytes = Bytes::from(b"\x01value".to_vec());
+        let kept = Option::<Bytes>::decode_shared(bytes.clone()).unwrap().unwrap();
+        assert_eq!((&kept[..], kept.as_ptr()), (&b"value"[..], bytes[1..].as_ptr()));
+        assert_eq!(Option::<Bytes>::decode_shared(Bytes::from_static(&[0])), Ok(None));
+        assert!(Option::<Bytes>::decode_shared(Bytes::from_static(&[2])).is_err());
+        assert_eq!(u8::decode_shared(Bytes::from_static(&[7])), Ok(7));
     }
 
     #[test]

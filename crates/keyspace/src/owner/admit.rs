@@ -28,7 +28,7 @@ impl<P: Partition> Owner<P> {
                     Poll::Ready(None) | Poll::Pending => return false,
                 },
             };
-            *turns -= 1;
+            *turns = turns.saturating_sub(message.turns());
             moved = true;
             match self.phase {
                 Phase::Serving(epoch) => self.handle(epoch, message),
@@ -88,6 +88,13 @@ impl<P: Partition> Owner<P> {
             }
             Message::Watch { subscription, reply } => self.watch(&subscription, reply),
             Message::WatchIndex { index, prefix, reply } => self.watch_index(index, &prefix, reply),
+            Message::Scan { ask, deadline, reply } => {
+                if deadline.is_some_and(|deadline| deadline <= self.now()) {
+                    return drop(reply.send(Err(Failure::DeadlinePassed)));
+                }
+                self.scan(epoch, ask, reply);
+            }
+            Message::EndScan { continuation } => self.end_scan(continuation.number),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use affinity_memstore::StoreId;
 use affinity_state::StoreNames;
 use affinity_state::indices::entry_prefix;
 use affinity_types::codec::Encode;
@@ -191,7 +192,12 @@ impl<P: Partition> Handle<P> {
         Ok(watched)
     }
 
-    fn submit(&self, message: Message<P>) -> Result<(), Failure<P::Error>> {
+    /// The number of a store.
+    pub(crate) fn store(&self, name: &str) -> Option<StoreId> {
+        self.names.id(name)
+    }
+
+    pub(crate) fn submit(&self, message: Message<P>) -> Result<(), Failure<P::Error>> {
         self.send.try_send(message).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Failure::Unavailable,
@@ -259,6 +265,8 @@ impl<P: Partition> Message<P> {
             Message::Query { reply, .. } => drop(reply.send(Err(failure))),
             Message::Watch { reply, .. } => drop(reply.send(Err(failure))),
             Message::WatchIndex { reply, .. } => drop(reply.send(Err(failure))),
+            Message::Scan { reply, .. } => drop(reply.send(Err(failure))),
+            Message::EndScan { .. } => {}
         }
     }
 }

@@ -16,6 +16,7 @@ mod handle;
 mod index;
 mod metrics;
 mod reads;
+mod scans;
 mod takeover;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -216,6 +217,7 @@ pub struct Owner<P: Partition> {
     /// Groups whose outcome the log will tell.
     undecided: BTreeMap<Version, Sent<P>>,
     watches: Watches,
+    scans: scans::Scans,
     /// An acknowledgement that waits until the gap before it is read.
     kept_ack: Option<Ack>,
     /// The last group sent, the last one acknowledged, and when that was sent.
@@ -295,6 +297,7 @@ impl<P: Partition> Owner<P> {
             asked: HashMap::new(),
             undecided: BTreeMap::new(),
             watches: Watches::new(settings.watches.clone()),
+            scans: scans::Scans::new(),
             kept_ack: None,
             sent: Sequence::FIRST,
             acked: None,
@@ -326,6 +329,7 @@ impl<P: Partition> Owner<P> {
             let mut moved = self.poll_orders(cx);
             moved |= self.poll_call(cx);
             moved |= self.poll_retry();
+            self.close_aged_scans();
             if self.poll_tail(cx) {
                 moved = true;
                 batches -= 1;
@@ -368,7 +372,7 @@ impl<P: Partition> Owner<P> {
             .then(|| looked_at + Duration::from_millis(self.settings.idle_noop_ms));
         // While a call is under way no tail is opened: its answer wakes.
         let tail_at = self.tail_at.filter(|_| self.call.is_none());
-        [self.retry_at, self.own_at, tail_at, gate, idle].into_iter().flatten().min()
+        [self.retry_at, self.own_at, tail_at, gate, idle, self.scans_age_at()].into_iter().flatten().min()
     }
 
     /// Drives the owner until every handle is gone. `sleep_until` waits for a moment of the clock's elapsed time.

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::{Held, InFlight, Owner, Protection};
 use crate::message::{IndexWatched, ReplyTo, Watched};
 use crate::phase::{Event, Phase};
+use crate::scan::{Chunk, ChunkReply, Continuation};
 use crate::{Failure, Partition, Reads, Reply};
 
 /// A read that waits for its release.
@@ -27,15 +28,21 @@ pub(super) enum HeldAnswer<P: Partition> {
     Message(ReplyTo<P>, Reply<P::Answer, P::Error>),
     Watch(oneshot::Sender<Reply<Watched, P::Error>>, Watched),
     Index(oneshot::Sender<Reply<IndexWatched, P::Error>>, IndexWatched),
+    Scan(ChunkReply<P>, Chunk),
 }
 
 impl<P: Partition> HeldAnswer<P> {
-    fn release(self) {
+    /// Gives it; the scan that goes on from it if nobody took it.
+    fn release(self) -> Option<Continuation> {
         match self {
             HeldAnswer::Message(reply, answer) => drop(reply.send(answer)),
             HeldAnswer::Watch(reply, watched) => drop(reply.send(Ok(watched))),
             HeldAnswer::Index(reply, watched) => drop(reply.send(Ok(watched))),
+            HeldAnswer::Scan(reply, chunk) => {
+                return reply.send(Ok(chunk)).err().and_then(|untaken| untaken.ok()?.next);
+            }
         }
+        None
     }
 }
 
@@ -46,6 +53,7 @@ impl<P: Partition> HeldRead<P> {
             HeldAnswer::Message(reply, _) => drop(reply.send(Err(Failure::Unavailable))),
             HeldAnswer::Watch(reply, _) => drop(reply.send(Err(Failure::Unavailable))),
             HeldAnswer::Index(reply, _) => drop(reply.send(Err(Failure::Unavailable))),
+            HeldAnswer::Scan(reply, _) => drop(reply.send(Err(Failure::Unavailable))),
         }
     }
 }
@@ -57,11 +65,17 @@ impl<P: Partition> Owner<P> {
         let saw = unknown.filter(|_| !self.removed(Protection::ReadRelease));
         if saw.is_none() && self.releases() {
             self.read_since = true;
-            return answer.release();
+            return self.give(answer);
         }
         let read = HeldRead { saw, after: self.sent, answer };
         self.read_since = true;
         self.reads.push_back(read);
+    }
+
+    fn give(&mut self, answer: HeldAnswer<P>) {
+        if let Some(scan) = answer.release() {
+            self.end_scan(scan.number);
+        }
     }
 
     /// Whether a read that saw nothing unknown may be released at once.
@@ -108,7 +122,7 @@ impl<P: Partition> Owner<P> {
                 break;
             }
             if let Some(read) = self.reads.pop_front() {
-                read.answer.release();
+                self.give(read.answer);
                 moved = true;
             }
         }

@@ -136,6 +136,7 @@ impl<P: Partition> Owner<P> {
             }
         }
         self.asked.clear();
+        self.end_scans();
         // A repair that is lost is still due; one that has landed will be read.
         self.repairing.clear();
         self.own_at = None;
