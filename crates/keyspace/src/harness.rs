@@ -131,6 +131,9 @@ impl<P: Partition> Harness<P> {
         let definitions = definitions(P::INDICES, &names);
         let state = State::open(memstore, names, TopicId(0), settings, KeepRequests::InWindow);
         let mut state = state.expect("a new store in memory can be read");
+        if P::LISTENS {
+            state.listen();
+        }
         state.define_indices(definitions).expect("a new store in memory can be read");
         Harness {
             partition,
@@ -258,6 +261,7 @@ impl<P: Partition> Harness<P> {
             return Some(error.to_string());
         }
         self.sequence = version.sequence;
+        crate::listen::tell(&self.partition, &self.state.take_heard(), true);
         None
     }
 }

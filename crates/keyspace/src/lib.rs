@@ -10,6 +10,7 @@ mod context;
 mod failure;
 mod harness;
 mod index;
+mod listen;
 mod message;
 mod owner;
 mod partition;
@@ -24,6 +25,7 @@ pub use context::{Condition, ConditionFailed, LOOK_UP_MAX, Master, View};
 pub use failure::{Failure, Reply};
 pub use harness::{Changed, Harness, Outcome, Sent};
 pub use index::{Index, Indexed, OwnedKey};
+pub use listen::{Applied, AppliedValue};
 pub use message::{IndexWatched, Subscription, Watched};
 #[cfg(feature = "mutants")]
 pub use owner::Protection;

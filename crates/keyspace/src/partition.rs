@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use affinity_types::codec::{Decode, Encode};
 
-use crate::{Indexed, Master, View};
+use crate::{Applied, Indexed, Master, View};
 
 /// The handlers of a keyspace's partitions.
 ///
@@ -16,6 +16,8 @@ pub trait Partition: Send + 'static {
     const STORES: &'static [&'static str];
     /// The indices of the stores.
     const INDICES: &'static [&'static dyn Indexed] = &[];
+    /// Whether [`changed`](Partition::changed) is called; if not, listening costs nothing.
+    const LISTENS: bool = false;
     /// A message that may change something. Its bytes tell requests under one id apart.
     type Command: Encode + Send + 'static;
     /// A message that changes nothing.
@@ -36,6 +38,15 @@ pub trait Partition: Send + 'static {
     /// # Errors
     /// The application's own.
     fn query(&self, cx: &View<'_>, query: &Self::Query) -> Result<Self::Answer, Self::Error>;
+
+    /// Hears of a change of the log that was applied: never before it is acknowledged, one by one in the order of the log,
+    /// on the node that serves and on those that only read the log. Repairs of what stale records hit are no changes.
+    ///
+    /// A node hears each change that it applies once. After a restart it goes on from where its store stands, which may lie
+    /// before what it has heard already, and with a store in memory hears all that is in the log; what compaction took, or a
+    /// node has never read, it does not hear. It cannot change state, and what it does must not change what handlers do. The
+    /// partition waits for it: what takes time belongs elsewhere, through a channel that does not wait.
+    fn changed(&self, _: &Applied<'_>) {}
 }
 
 /// A store by its name, with the types of its keys and values.

@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use crate::indices::{self, IndexDefinition, Indices};
 use crate::requests::{NEVER, RequestSettings};
-use crate::{Error, PendingValue, Requests, Result, StoreNames};
+use crate::{Error, Heard, HeardValue, PendingValue, Requests, Result, StoreNames};
 
 /// Leases are forgotten after so many times their length: the drift of clocks is less than that allows.
 const LEASES_KEPT: u64 = 4;
@@ -128,6 +128,8 @@ pub struct State {
     /// Keys whose last record in the log is a stale one.
     stale: BTreeSet<Place>,
     indices: Indices,
+    /// What a listener is still to hear, if there is one.
+    pub(crate) heard: Option<Vec<Heard>>,
     #[cfg(feature = "mutants")]
     unfiltered: bool,
     /// Entries of indices that a second batch is to change, if they are not changed with the values.
@@ -181,6 +183,7 @@ impl State {
             leases,
             stale,
             indices: Indices::default(),
+            heard: None,
             #[cfg(feature = "mutants")]
             unfiltered: false,
             #[cfg(feature = "mutants")]
@@ -374,6 +377,7 @@ impl State {
             received,
             requests: Vec::new(),
             marks: BTreeMap::new(),
+            heard: Vec::new(),
         };
         let mut batch = self.batch(self.next, self.epoch, self.time);
         batch.reserve(log.groups().len());
@@ -399,7 +403,9 @@ impl State {
         }
         put_notes(&notes, &mut batch);
         entries.iter().for_each(|change| change.put_into(&mut batch));
+        let heard = self.recall(std::mem::take(&mut reached.heard))?;
         self.memstore.apply(&batch)?;
+        self.hear(heard);
         (self.next, self.epoch, self.time) = (next, reached.epoch, reached.time);
         self.indices.noted();
         self.mark(reached.marks);
@@ -455,6 +461,12 @@ impl State {
             match record.value() {
                 None => batch.remove(store, key),
                 Some(value) => batch.put(store, key, Value::new(value, version).expiring(attributes.expires)),
+            }
+            if self.heard.is_some() && !repair && !indices::is_system(store) {
+                let value =
+                    |bytes| HeardValue { bytes: Bytes::copy_from_slice(bytes), expires: attributes.expires };
+                let (key, new) = (Bytes::copy_from_slice(key), record.value().map(value));
+                reached.heard.push(Heard { store, key, old: None, new, version, time: group.time() });
             }
             note(Noted::Written { store, key, version, repair });
         }
@@ -516,12 +528,35 @@ impl State {
                 batch.remember(entry_of(group.first, group.time, request));
             }
         }
+        let heard = self.recall(self.heard_of(groups))?;
         self.memstore.apply(&batch)?;
+        self.hear(heard);
         (self.next, self.epoch, self.time) = (last.next, last.version.epoch, time);
         self.indices.noted();
         self.mark(mended);
         self.applied(groups.iter().filter_map(|group| Some((group.first, group.time, group.request?))));
         Ok(())
+    }
+
+    /// What a listener is to hear of groups of one's own.
+    fn heard_of(&self, groups: &[Own<'_>]) -> Vec<Heard> {
+        if self.heard.is_none() {
+            return Vec::new();
+        }
+        let changes =
+            groups.iter().flat_map(|group| group.changes.iter().map(move |change| (group.time, change)));
+        let changes = changes.filter(|(_, (store, ..))| !indices::is_system(*store));
+        let heard = |(time, (store, key, change)): (EventTime, &(StoreId, Bytes, PendingValue))| {
+            let (new, version) = (HeardValue::of(change), change.version);
+            Heard { store: *store, key: key.clone(), old: None, new, version, time }
+        };
+        changes.map(heard).collect()
+    }
+
+    fn hear(&mut self, heard: Vec<Heard>) {
+        if let Some(all) = &mut self.heard {
+            all.extend(heard);
+        }
     }
 
     /// Moves on over stale records of others, which changed nothing.
@@ -620,6 +655,8 @@ struct Reached {
     requests: Vec<(Offset, EventTime, Request)>,
     /// Keys that became stale, or are no more.
     marks: BTreeMap<Place, bool>,
+    /// What a listener is to hear.
+    heard: Vec<Heard>,
 }
 
 /// A request as the memstore keeps it: the time of its group, then its attribute's bytes.

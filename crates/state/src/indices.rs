@@ -124,6 +124,11 @@ impl IndexChange {
     }
 }
 
+/// Whether a store is the system's and no keyspace's.
+pub(crate) fn is_system(store: StoreId) -> bool {
+    store.0 >= FIRST
+}
+
 /// Whether a store is one of an index.
 #[must_use]
 pub fn is_index(store: StoreId) -> bool {

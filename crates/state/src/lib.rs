@@ -10,6 +10,7 @@
 
 mod apply;
 mod error;
+mod heard;
 mod index_watch;
 pub mod indices;
 mod pending;
@@ -19,6 +20,7 @@ mod watches;
 
 pub use apply::{KeepRequests, Lease, Noted, Own, Place, State};
 pub use error::{Error, Result};
+pub use heard::{Heard, HeardValue};
 pub use index_watch::{IndexUpdate, IndexWatch, IndexWatchEnded};
 pub use indices::{IndexChange, IndexDefinition, Indices, KeysOf};
 pub use pending::{Pending, PendingGroup, PendingValue};

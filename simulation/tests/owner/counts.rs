@@ -34,10 +34,12 @@ pub(crate) struct Counts {
     pub(crate) entries: u64,
     /// Such watches that lived when all was over.
     pub(crate) entries_to_the_end: u64,
+    /// Changes that listeners heard.
+    pub(crate) heard: u64,
 }
 
 impl Counts {
-    fn numbers(&mut self) -> [&mut u64; 19] {
+    fn numbers(&mut self) -> [&mut u64; 20] {
         [
             &mut self.answered,
             &mut self.deleted,
@@ -58,6 +60,7 @@ impl Counts {
             &mut self.indexed,
             &mut self.entries,
             &mut self.entries_to_the_end,
+            &mut self.heard,
         ]
     }
 

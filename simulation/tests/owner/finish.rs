@@ -54,6 +54,7 @@ impl World {
         self.check_watches(leader, &at_last);
         self.check_entries(leader, &at_last);
         self.history.check(&at_last);
+        self.check_heard(&at_last);
         self.compare_standbys();
         self.begin_anew(leader);
         self.counts
@@ -126,6 +127,16 @@ impl World {
             self.counts.watched_to_the_end += 1;
         }
         (0..CLIENTS).for_each(|c| self.stop_watching(c));
+    }
+
+    /// Nobody heard what is not in the log, or heard it out of order.
+    fn check_heard(&mut self, at_last: &BTreeMap<String, Seen>) {
+        let heard = self.heard.lock().unwrap();
+        assert_eq!(heard.wrong, None);
+        for (key, trail) in &heard.trails {
+            assert!(at_last[key].trail.0.starts_with(&trail.0), "{key}: {trail:?} was heard and is not so");
+        }
+        self.counts.heard += heard.trails.len() as u64;
     }
 
     /// At equal offset, state is equal, and indices are what their functions make of it.

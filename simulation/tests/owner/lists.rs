@@ -1,12 +1,34 @@
 //! The application of the simulation: lists that grow and are deleted, and beside each the trail of all that was done to
 //! it, so that an answer shows everything that came before it.
 
-use affinity_keyspace::{Condition, Index, Indexed, Master, Partition, Store, View};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use affinity_keyspace::{Applied, AppliedValue, Condition, Index, Indexed, Master, Partition, Store, View};
 use affinity_types::codec::{CodecError, Decode, Encode};
 use affinity_types::{Epoch, Sequence, Version, varint};
 use thiserror::Error;
 
-pub(crate) struct Lists;
+/// The handlers, and what they heard since their owner was made.
+#[derive(Default)]
+pub(crate) struct Lists {
+    last: Mutex<BTreeMap<String, Trail>>,
+    heard: Arc<Mutex<Heard>>,
+}
+
+/// What all nodes heard.
+#[derive(Default)]
+pub(crate) struct Heard {
+    pub(crate) trails: Vec<(String, Trail)>,
+    /// The first thing that was out of order.
+    pub(crate) wrong: Option<String>,
+}
+
+impl Lists {
+    pub(crate) fn new(heard: Arc<Mutex<Heard>>) -> Lists {
+        Lists { last: Mutex::default(), heard }
+    }
+}
 
 /// Keys to lists of the ids appended.
 pub(crate) const LISTS: Store<str, Ids> = Store::new("lists");
@@ -216,6 +238,7 @@ fn is_indexed(
 impl Partition for Lists {
     const STORES: &'static [&'static str] = &["lists", "trails"];
     const INDICES: &'static [&'static dyn Indexed] = &[&BY_ID, &BY_LAST, &BY_PARITY];
+    const LISTENS: bool = true;
     type Command = Command;
     type Query = String;
     type Answer = Seen;
@@ -273,5 +296,20 @@ impl Partition for Lists {
         }
         let last = cx.version(&TRAILS, key).unwrap_or_default();
         Ok(Seen { trail, last, version: cx.version(&LISTS, key) })
+    }
+
+    fn changed(&self, applied: &Applied<'_>) {
+        let Some(Ok(AppliedValue { key, old, new: Some(new) })) = applied.of(&TRAILS) else { return };
+        let (mut last, mut heard) = (self.last.lock().unwrap(), self.heard.lock().unwrap());
+        let before = last.insert(key.clone(), new.clone());
+        let old = old.unwrap_or_default();
+        // What compaction took is not heard, but never a thing twice.
+        if before.is_some_and(|before| before != old)
+            || new.0.len() <= old.0.len()
+            || !new.0.starts_with(&old.0)
+        {
+            heard.wrong.get_or_insert(format!("{key}: {new:?} is heard behind {old:?}"));
+        }
+        heard.trails.push((key, new));
     }
 }

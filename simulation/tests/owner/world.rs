@@ -2,7 +2,7 @@
 //! chooses.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::clocks::{NodeClock, TrueTime};
 use crate::counts::Counts;
 use crate::entries::Entries;
 use crate::history::History;
-use crate::lists::Lists;
+use crate::lists::{Heard, Lists};
 use crate::stores::{Database, Place};
 use crate::trace::Trace;
 
@@ -87,6 +87,8 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     /// Who watches an index key.
     pub(crate) entries: Option<Entries>,
+    /// What the nodes' listeners heard.
+    pub(crate) heard: Arc<Mutex<Heard>>,
     /// Which start of which node served under an epoch.
     pub(crate) masters: BTreeMap<Epoch, (usize, u64)>,
     /// Since when a master has left a stale record the last one of its key, by epoch.
@@ -160,6 +162,7 @@ impl World {
             nodes,
             clients: (0..CLIENTS).map(Client::new).collect(),
             entries: None,
+            heard: Arc::default(),
             masters: BTreeMap::new(),
             unrepaired: None,
             backup: random.once_in(3).then(Seen::default),
@@ -220,7 +223,7 @@ impl World {
             seed: self.random.next(),
             settings,
         };
-        node.running = Some(Owner::new(Lists, parts).unwrap());
+        node.running = Some(Owner::new(Lists::new(Arc::clone(&self.heard)), parts).unwrap());
     }
 
     /// One thing happens.

@@ -132,8 +132,9 @@ impl<P: Partition> Owner<P> {
                 self.asked.remove(&(request.id.client, request.id.sequence));
             }
         }
-        if let Err(error) = applied {
-            self.break_down(&error);
+        match applied {
+            Ok(()) => self.tell_listener(),
+            Err(error) => self.break_down(&error),
         }
     }
 

@@ -98,6 +98,7 @@ impl<P: Partition> Owner<P> {
             return self.break_down(&error);
         }
         self.tell_followed(followed);
+        self.tell_listener();
         if self.gap.is_some_and(|gap| self.state.next() >= gap) {
             (self.gap, self.tail) = (None, None);
         }

@@ -254,6 +254,9 @@ impl<P: Partition> Owner<P> {
         let names = StoreNames::new(P::STORES, store_key_schema);
         let mut state = State::open(memstore, names, topic, settings.requests.clone(), keep_requests)?;
         state.define_indices(definitions(P::INDICES, state.names()))?;
+        if P::LISTENS {
+            state.listen();
+        }
         state.assume_lease(settings.lease_ms, clock.elapsed());
         #[cfg(feature = "mutants")]
         if settings.removed == Some(Protection::EpochFilter) {
@@ -414,6 +417,13 @@ impl<P: Partition> Owner<P> {
             })?;
         }
         Ok((self.state.next(), entries))
+    }
+
+    /// Tells the listener what was applied.
+    fn tell_listener(&mut self) {
+        if P::LISTENS {
+            crate::listen::tell(&self.partition, &self.state.take_heard(), self.epoch().is_some());
+        }
     }
 
     /// Whether nobody waits for anything.
