@@ -138,7 +138,13 @@ pub fn is_index(store: StoreId) -> bool {
 /// What the entries of an index key begin with, and no others.
 #[must_use]
 pub fn entry_prefix(index_key: &[u8]) -> Vec<u8> {
-    let mut prefix = Vec::with_capacity(index_key.len() + 2);
+    entry(index_key, b"")
+}
+
+/// The entry of a value's key, in room of its own length.
+fn entry(index_key: &[u8], key: &[u8]) -> Vec<u8> {
+    let zeros = index_key.iter().filter(|byte| **byte == 0).count();
+    let mut prefix = Vec::with_capacity(index_key.len() + zeros + 2 + key.len());
     for byte in index_key {
         prefix.push(*byte);
         if *byte == 0 {
@@ -146,6 +152,7 @@ pub fn entry_prefix(index_key: &[u8]) -> Vec<u8> {
         }
     }
     prefix.extend_from_slice(&[0, 0]);
+    prefix.extend_from_slice(key);
     prefix
 }
 
@@ -222,9 +229,7 @@ impl Index {
         let read = (self.definition.keys)(value, &mut |index_key| {
             count += 1;
             if count <= INDEX_KEYS_MAX {
-                let mut entry = entry_prefix(index_key);
-                entry.extend_from_slice(key);
-                entries.push(entry);
+                entries.push(entry(index_key, key));
             }
         });
         read.map_err(|source| Unindexable::Value { index: name, source })?;
@@ -256,17 +261,18 @@ impl Index {
         let after = entries(new);
         let before = entries(old).unwrap_or_default();
         let (keeps, expires) = (old.map(|(_, at)| at) == new.map(|(_, at)| at), new.and_then(|(_, at)| at));
-        let kept = after.as_deref().unwrap_or_default();
-        let mut change = |entry: &[u8], put| {
-            show(IndexChange { index: self.id, entry: Bytes::copy_from_slice(entry), put });
+        let (kept, refused) = match after {
+            Ok(entries) => (entries, Ok(())),
+            Err(why) => (Vec::new(), Err(why)),
         };
+        let change = |entry: Vec<u8>, put| IndexChange { index: self.id, entry: entry.into(), put };
         for entry in before.iter().filter(|entry| kept.binary_search(entry).is_err()) {
-            change(entry, None);
+            show(change(entry.clone(), None));
         }
-        for entry in kept.iter().filter(|entry| !keeps || before.binary_search(entry).is_err()) {
-            change(entry, Some(expires));
+        for entry in kept.into_iter().filter(|entry| !keeps || before.binary_search(entry).is_err()) {
+            show(change(entry, Some(expires)));
         }
-        after.map(drop)
+        refused
     }
 }
 

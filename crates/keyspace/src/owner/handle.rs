@@ -237,6 +237,7 @@ impl<P: Partition> Owner<P> {
     pub(super) fn note_status(&mut self) {
         self.metrics.queue.set(count(self.mailbox.len()));
         self.metrics.pending.set(count(self.pending.in_flight()));
+        self.metrics.unindexed.absolute(self.state.indices().skipped());
         self.metrics.held_reads.set(count(self.reads.len()));
         let Shared { serving, next, pending, held_reads, phase } = &*self.status;
         serving.store(self.epoch().map_or(0, |epoch| epoch.0), Ordering::Relaxed);

@@ -10,6 +10,7 @@
 //! | `affinity_partition_outcomes_total` | counter | appends by `outcome`: `refused`, `unknown`, `fenced` |
 //! | `affinity_partition_phases_total` | counter | changes of the phase, by the phase that began (`to`) and its `cause` |
 //! | `affinity_partition_gaps_total` | counter | appends of others that were found |
+//! | `affinity_partition_unindexed_total` | counter | values in the log that an index could not take |
 //! | `affinity_partition_repairs_total` | counter | keys written again after a stale record |
 //!
 //! All carry `keyspace` and `partition`.
@@ -28,6 +29,7 @@ pub(super) struct Metrics {
     pub(super) unknown: Counter,
     pub(super) fenced: Counter,
     pub(super) gaps: Counter,
+    pub(super) unindexed: Counter,
     pub(super) repairs: Counter,
 }
 
@@ -50,6 +52,7 @@ impl Metrics {
             unknown: outcome("unknown"),
             fenced: outcome("fenced"),
             gaps: counter!("affinity_partition_gaps_total", &labels),
+            unindexed: counter!("affinity_partition_unindexed_total", &labels),
             repairs: counter!("affinity_partition_repairs_total", &labels),
         }
     }

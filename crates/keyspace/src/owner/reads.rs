@@ -266,7 +266,7 @@ impl<P: Partition> Owner<P> {
         }
     }
 
-    /// A group is on its way.
+    /// A group is on its way. What its changes do to entries of indices is among them: nobody adds it later.
     pub(super) fn pushed(&mut self, group: PendingGroup<InFlight<P::Answer, P::Error>>) {
         self.sent = group.version.sequence;
         self.last_sent_at = group.with.sent;
