@@ -1,5 +1,6 @@
 //! The backend in memory.
 
+mod ahead;
 mod key;
 mod tree;
 

@@ -49,6 +49,15 @@ impl<K: Decode, V: Decode> KeyValue<K, V> {
             .map_err(|error| Failure::Corrupt(format!("a value of store {store}: {error}")))?;
         Ok(KeyValue { key, value, version })
     }
+
+    /// All of a chunk.
+    pub(crate) fn read_all<E>(store: &str, chunk: Chunk) -> Result<Vec<KeyValue<K, V>>, Failure<E>> {
+        let mut entries = Vec::with_capacity(chunk.len());
+        for raw in chunk.into_cursor() {
+            entries.push(KeyValue::read(store, raw)?);
+        }
+        Ok(entries)
+    }
 }
 
 /// What an owner is asked for: the next chunk.

@@ -79,7 +79,7 @@ impl<P: Partition> Handle<P> {
         self.submit(Message::Scan { ask, deadline: None, reply })?;
         let chunk = chunk.await.unwrap_or(Err(Failure::Unavailable))?;
         let next = chunk.next.as_ref().map(Continuation::to_token);
-        let entries = chunk.into_cursor().map(|raw| KeyValue::read(name, raw)).collect::<Result<_, _>>()?;
+        let entries = KeyValue::read_all(name, chunk)?;
         Ok(Page { entries, next })
     }
 }

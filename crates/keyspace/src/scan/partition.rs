@@ -57,7 +57,7 @@ impl<P: Partition, K: Decode, V: Decode> PartitionScan<P, K, V> {
             match self.chunks.next(None).await? {
                 Ok(chunk) if chunk.len() == 0 => {}
                 Ok(chunk) => {
-                    let entries = chunk.into_cursor().map(|raw| KeyValue::read(self.store, raw)).collect();
+                    let entries = KeyValue::read_all(self.store, chunk);
                     if matches!(entries, Err(Failure::Corrupt(_))) {
                         self.chunks.finish();
                     }

@@ -11,12 +11,13 @@ use std::collections::btree_map::Entry;
 use std::iter::{Peekable, from_fn};
 use std::ops::Bound;
 
+use super::ahead::ahead;
 use super::key::CompactKey;
 use crate::scan::show;
 use crate::{Direction, Result, Scan, Scanned, StoreId, Value, Visit};
 
 /// Version, expiry and value in one allocation.
-type Record = Box<[u8]>;
+pub(crate) type Record = Box<[u8]>;
 
 /// Name of an overwritten value: its key, and the batch that overwrote it.
 pub(crate) type KeptKey = (CompactKey, u64);
@@ -134,8 +135,8 @@ impl Tree {
         let newest = self.newest.range::<[u8], _>(scan.bounds());
         let Some(batch) = after.filter(|_| !self.kept.is_empty()) else {
             return match scan.direction {
-                Direction::Forward => show(newest.map(entry), scan.limit, visit),
-                Direction::Backward => show(newest.rev().map(entry), scan.limit, visit),
+                Direction::Forward => show(ahead(newest).map(entry), scan.limit, visit),
+                Direction::Backward => show(ahead(newest.rev()).map(entry), scan.limit, visit),
             };
         };
         let kept = self.kept.range(kept_bounds(scan));
@@ -143,12 +144,12 @@ impl Tree {
             Direction::Forward => {
                 let kept = first_behind(kept, batch).peekable();
                 let merged = merge(newest.peekable(), kept, |a, b| a < b);
-                show(merged.map(entry), scan.limit, visit)
+                show(ahead(merged).map(entry), scan.limit, visit)
             }
             Direction::Backward => {
                 let kept = first_behind_backward(kept.rev().peekable(), batch).peekable();
                 let merged = merge(newest.rev().peekable(), kept, |a, b| a > b);
-                show(merged.map(entry), scan.limit, visit)
+                show(ahead(merged).map(entry), scan.limit, visit)
             }
         }
     }
