@@ -34,6 +34,7 @@ const BENCHES: &[Bench] = &[
     owner::WRITE_HOT_KEY,
     owner::INDEX_WRITE,
     owner::READ,
+    owner::SCAN,
     owner::REPLAY,
     owner::WATCH_FANOUT,
     owner::MEMORY,

@@ -8,6 +8,7 @@ mod memory;
 mod open_loop;
 mod read;
 mod replay;
+mod scan;
 mod values;
 mod write;
 
@@ -16,6 +17,7 @@ pub(crate) use index::INDEX_WRITE;
 pub(crate) use memory::MEMORY;
 pub(crate) use read::READ;
 pub(crate) use replay::REPLAY;
+pub(crate) use scan::SCAN;
 pub(crate) use write::{WRITE_HOT_KEY, WRITE_MANY_KEYS, WRITE_MUCH_STATE};
 
 use std::sync::Arc;

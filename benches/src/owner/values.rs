@@ -11,7 +11,8 @@ use crate::log::VALUE_BYTES;
 /// The only store.
 pub(super) const STORE: &str = "values";
 
-const VALUES: Store<Bytes, Bytes> = Store::new(STORE);
+/// The same, with its types.
+pub(super) const VALUES: Store<Bytes, Bytes> = Store::new(STORE);
 
 /// By the number that a value begins with.
 const BY_NUMBER: Index<Bytes, Bytes, u64> = Index::new("by_number", 1, &VALUES, |value| {
