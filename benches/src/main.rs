@@ -33,6 +33,7 @@ const BENCHES: &[Bench] = &[
     owner::WRITE_MUCH_STATE,
     owner::WRITE_HOT_KEY,
     owner::INDEX_WRITE,
+    owner::EFFECT,
     owner::READ,
     owner::SCAN,
     owner::REPLAY,

@@ -2,6 +2,7 @@
 //!
 //! Owners run as tasks of a runtime of two workers, as the composition root runs them.
 
+mod effect;
 mod fanout;
 mod index;
 mod memory;
@@ -12,6 +13,7 @@ mod scan;
 mod values;
 mod write;
 
+pub(crate) use effect::EFFECT;
 pub(crate) use fanout::WATCH_FANOUT;
 pub(crate) use index::INDEX_WRITE;
 pub(crate) use memory::MEMORY;
@@ -21,10 +23,11 @@ pub(crate) use scan::SCAN;
 pub(crate) use write::{WRITE_HOT_KEY, WRITE_MANY_KEYS, WRITE_MUCH_STATE};
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{Coordinator, NodeId, PartitionName};
-use affinity_keyspace::{Control, Handle, Owner, OwnerSettings, Parts};
+use affinity_keyspace::{Control, EffectParts, Handle, Keyspaces, Links, Owner, OwnerSettings, Parts};
 use affinity_log::embedded::EmbeddedLog;
 use affinity_log::{Cleanup, Log, TopicSpec};
 use affinity_memstore::{Limits, MemoryStore};
@@ -60,6 +63,9 @@ fn spread(n: u64) -> u64 {
 /// Owners that serve, each in a task of its own.
 struct Serving<const INDEXED: bool = false> {
     handles: Vec<Handle<Values<INDEXED>>>,
+    keyspaces: Arc<Keyspaces>,
+    /// Effects that have come.
+    passed: Arc<AtomicU64>,
     owners: JoinSet<()>,
 }
 
@@ -69,7 +75,8 @@ impl<const INDEXED: bool> Serving<INDEXED> {
         let spec = TopicSpec { partitions: PARTITIONS, cleanup: Cleanup::default() };
         let topic = log.create_topic("bench", spec).await?.id;
         let coordinator: Arc<dyn Coordinator> = Arc::new(MemoryCoordinator::new());
-        let mut serving = Serving { handles: Vec::new(), owners: JoinSet::new() };
+        let (keyspaces, passed) = (Arc::new(Keyspaces::default()), Arc::default());
+        let mut serving = Serving { handles: Vec::new(), keyspaces, passed, owners: JoinSet::new() };
         for partition in 0..partitions {
             let parts = Parts {
                 place: topic_of(partition),
@@ -85,7 +92,10 @@ impl<const INDEXED: bool> Serving<INDEXED> {
                 seed: u64::from(partition),
                 settings: OwnerSettings::default(),
             };
-            let (owner, handle) = Owner::new(Values::<INDEXED>, parts)?;
+            let (owner, handle) =
+                Owner::new(Values::<INDEXED> { passed: Arc::clone(&serving.passed) }, parts)?;
+            let links = Arc::clone(&serving.keyspaces) as Arc<dyn Links>;
+            let owner = owner.with_effects(EffectParts { links, schema: 3 });
             // Before it runs, so that it takes no ask as a standby.
             handle.order(Control::Promote);
             serving
@@ -93,6 +103,7 @@ impl<const INDEXED: bool> Serving<INDEXED> {
                 .spawn(owner.run(|at| tokio::time::sleep(at.saturating_sub(SystemClock.elapsed()))));
             serving.handles.push(handle);
         }
+        serving.keyspaces.add("bench", serving.handles.iter().cloned());
         Ok(serving)
     }
 
@@ -107,6 +118,7 @@ impl<const INDEXED: bool> Serving<INDEXED> {
 
     /// Ends the owners, and what they hold.
     async fn end(self) {
+        self.keyspaces.close();
         drop(self.handles);
         self.owners.join_all().await;
     }

@@ -1,8 +1,10 @@
 //! A keyspace of plain values.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use affinity_keyspace::{Index, Indexed, Master, Partition, Store, View};
+use affinity_keyspace::{Destination, Incoming, Index, Indexed, Master, Partition, Refused, Store, View};
 use affinity_types::codec::Encode;
 use bytes::Bytes;
 
@@ -19,13 +21,21 @@ const BY_NUMBER: Index<Bytes, Bytes, u64> = Index::new("by_number", 1, &VALUES, 
     value.first_chunk().copied().map(u64::from_be_bytes).into_iter().collect()
 });
 
+/// Where effects go.
+const KEYSPACE: Destination<Bytes, Bytes> = Destination::new("bench");
+
 /// The handlers, of values that have an index or none.
-pub(super) struct Values<const INDEXED: bool = false>;
+pub(super) struct Values<const INDEXED: bool = false> {
+    /// Effects that have come, to all that share it.
+    pub(super) passed: Arc<AtomicU64>,
+}
 
 /// What changes a value.
 pub(super) enum Command {
     /// Gives a key a value.
     Put(Bytes, Bytes),
+    /// Sends a value to another key, as an effect.
+    Pass(Bytes, Bytes),
     /// Reads a key's value, adds one to the number that it begins with, and writes it back; answers what was read.
     Add(Bytes),
 }
@@ -35,6 +45,11 @@ impl Encode for Command {
         match self {
             Command::Put(key, value) => {
                 out.push(0);
+                out.extend_from_slice(key);
+                out.extend_from_slice(value);
+            }
+            Command::Pass(key, value) => {
+                out.push(2);
                 out.extend_from_slice(key);
                 out.extend_from_slice(value);
             }
@@ -60,6 +75,10 @@ impl<const INDEXED: bool> Partition for Values<INDEXED> {
                 cx.put(&VALUES, key, value);
                 Ok(None)
             }
+            Command::Pass(key, value) => {
+                cx.emit(&KEYSPACE, key, value);
+                Ok(None)
+            }
             Command::Add(key) => {
                 let before = cx.get(&VALUES, key);
                 let mut value = before.clone().map_or_else(|| vec![0; VALUE_BYTES], Vec::from);
@@ -69,6 +88,12 @@ impl<const INDEXED: bool> Partition for Values<INDEXED> {
                 Ok(before)
             }
         }
+    }
+
+    fn effect(&self, cx: &mut Master<'_>, effect: &Incoming<'_>) -> Result<Bytes, Refused> {
+        cx.put(&VALUES, &effect.key::<Bytes>()?, &effect.message::<Bytes>()?);
+        self.passed.fetch_add(1, Ordering::Relaxed);
+        Ok(Bytes::new())
     }
 
     fn query(&self, cx: &View<'_>, key: &Bytes) -> Result<Option<Bytes>, Infallible> {

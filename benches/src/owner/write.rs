@@ -87,7 +87,7 @@ fn hot_key(run: &mut Run<'_>) -> Result<(), Failure> {
 }
 
 /// A put of a value that is there already, as the bare side's bytes are.
-fn put(n: u32, keys: u32) -> Command {
+pub(super) fn put(n: u32, keys: u32) -> Command {
     Command::Put(key(u64::from(n % keys)), Bytes::from_static(&[0xa5; VALUE_BYTES]))
 }
 

@@ -10,11 +10,13 @@ use std::ops::Bound;
 use affinity_memstore::{Scan, StoreId};
 use affinity_state::{IndexChange, Pending, PendingValue, State, StoreNames};
 use affinity_types::codec::{Decode, Encode, Room};
+use affinity_types::effect::EffectKind;
 use affinity_types::{EventTime, Key, Record, RecordKind, Sequence, Version};
 use bytes::Bytes;
 use thiserror::Error;
 
 use self::scan::Overlaid;
+use crate::effects::{DelayedEffect, Destination, Emissions, Emitted};
 use crate::failure::{Failure, Never, Reply};
 use crate::index::Indexed;
 use crate::owner::InFlight;
@@ -202,6 +204,7 @@ pub struct Master<'a> {
     random: &'a mut Random,
     changes: Vec<Change>,
     events: Vec<(StoreId, Bytes, Bytes)>,
+    emissions: Emissions,
 }
 
 /// A change that a handler made.
@@ -234,6 +237,7 @@ impl Change {
 pub(crate) struct Done {
     pub(crate) changes: Vec<Change>,
     pub(crate) events: Vec<(StoreId, Bytes, Bytes)>,
+    pub(crate) emissions: Emissions,
     /// The newest pending group that it has seen anything of.
     pub(crate) saw: Option<Sequence>,
     pub(crate) fault: Option<Failure<Never>>,
@@ -243,7 +247,7 @@ pub(crate) struct Done {
 
 impl<'a> Master<'a> {
     pub(crate) fn new(view: View<'a>, random: &'a mut Random) -> Master<'a> {
-        Master { view, random, changes: Vec::new(), events: Vec::new() }
+        Master { view, random, changes: Vec::new(), events: Vec::new(), emissions: Emissions::default() }
     }
 
     /// The partition's time, as [`View::now`].
@@ -319,6 +323,49 @@ impl<'a> Master<'a> {
         }
     }
 
+    /// Sends a message to another key, of another keyspace perhaps, exactly once, after this command's changes are acknowledged.
+    /// What the receiver answers is dropped; if it refuses, the message comes back to [`Partition::refused`].
+    pub fn emit<K: Encode + ?Sized, M: Encode>(&mut self, to: &Destination<K, M>, key: &K, message: &M) {
+        self.emissions.emitted.push(Emitted::tell(to, key, message));
+    }
+
+    /// The same, and the answer comes to [`Partition::answered`]; with answer or refusal comes `tag`.
+    pub fn emit_asking<K: Encode + ?Sized, M: Encode>(
+        &mut self,
+        to: &Destination<K, M>,
+        key: &K,
+        message: &M,
+        tag: &impl Encode,
+    ) {
+        let told = Emitted::tell(to, key, message);
+        self.emissions.emitted.push(Emitted { kind: EffectKind::Ask, tag: tag.to_bytes(), ..told });
+    }
+
+    /// Sends a message as [`emit`](Master::emit) does, but not before `due` by the partition's time. Until then it can be
+    /// cancelled, from any later command.
+    pub fn emit_at<K: Encode + ?Sized, M: Encode>(
+        &mut self,
+        to: &Destination<K, M>,
+        key: &K,
+        message: &M,
+        due: EventTime,
+    ) -> DelayedEffect {
+        let token = format!("{:016x}{:016x}", self.random(), self.random());
+        let delayed = Some((due, token.clone()));
+        self.emissions.emitted.push(Emitted { delayed, ..Emitted::tell(to, key, message) });
+        DelayedEffect(token)
+    }
+
+    /// Cancels an effect whose time has not come; one that was sent already goes on.
+    pub fn cancel(&mut self, effect: &DelayedEffect) {
+        let before = self.emissions.emitted.len();
+        let is_it = |emitted: &Emitted| emitted.delayed.as_ref().is_some_and(|(_, token)| *token == effect.0);
+        self.emissions.emitted.retain(|emitted| !is_it(emitted));
+        if self.emissions.emitted.len() == before {
+            self.emissions.cancelled.push(effect.clone());
+        }
+    }
+
     fn change(&mut self, store: &str, key: Bytes, value: Option<Bytes>) {
         let Some(store) = self.view.id(store) else { return };
         match self.changes.iter_mut().find(|change| change.store == store && change.key == key) {
@@ -342,7 +389,7 @@ impl<'a> Master<'a> {
             }
         }
         let (saw, fault) = (self.view.saw(), self.view.take_fault());
-        Done { changes: self.changes, events: self.events, saw, fault, indexed }
+        Done { changes: self.changes, events: self.events, emissions: self.emissions, saw, fault, indexed }
     }
 }
 

@@ -7,6 +7,7 @@
 //! Its invariant is law 4: **nobody is told what the log has not acknowledged, and no answer is ever a guess.**
 
 mod context;
+mod effects;
 mod failure;
 mod harness;
 mod index;
@@ -22,6 +23,7 @@ mod scan;
 mod settings;
 
 pub use context::{Condition, ConditionFailed, LOOK_UP_MAX, Master, View};
+pub use effects::{DelayedEffect, Delivery, Destination, EffectParts, Incoming, Keyspaces, Links, Refused};
 pub use failure::{Failure, Reply};
 pub use harness::{Changed, Harness, Outcome, Sent};
 pub use index::{Index, Indexed, OwnedKey};

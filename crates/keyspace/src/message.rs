@@ -8,6 +8,7 @@ use affinity_types::RequestId;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::effects::Delivery;
 use crate::failure::Never;
 use crate::scan::{ChunkReply, Continuation, ScanAsk};
 use crate::{Failure, Partition, Reply};
@@ -119,6 +120,7 @@ pub(crate) enum Message<P: Partition> {
     EndScan {
         continuation: Continuation,
     },
+    Effect(Delivery),
 }
 
 impl<P: Partition> Message<P> {

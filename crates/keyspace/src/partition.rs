@@ -3,8 +3,9 @@
 use std::marker::PhantomData;
 
 use affinity_types::codec::{Decode, Encode};
+use bytes::Bytes;
 
-use crate::{Applied, Indexed, Master, View};
+use crate::{Applied, Incoming, Indexed, Master, Refused, View};
 
 /// The handlers of a keyspace's partitions.
 ///
@@ -47,6 +48,33 @@ pub trait Partition: Send + 'static {
     /// node has never read, it does not hear. It cannot change state, and what it does must not change what handlers do. The
     /// partition waits for it: what takes time belongs elsewhere, through a channel that does not wait.
     fn changed(&self, _: &Applied<'_>) {}
+
+    /// Handles an effect of another partition, or of this one. What it answers goes to those who have asked for an answer.
+    ///
+    /// # Errors
+    /// With an error, or a panic, nothing changes, and the effect is tried again, [`effect_tries`] times in all; then it is
+    /// refused, and goes back to its sender's [`refused`](Partition::refused).
+    ///
+    /// [`effect_tries`]: crate::OwnerSettings::effect_tries
+    fn effect(&self, _cx: &mut Master<'_>, _effect: &Incoming<'_>) -> Result<Bytes, Refused> {
+        Err(Refused("this keyspace takes no effects".to_owned()))
+    }
+
+    /// Handles the answer to an effect that was emitted with [`Master::emit_asking`].
+    ///
+    /// # Errors
+    /// As [`effect`](Partition::effect); an answer that is refused is dropped, and counted.
+    fn answered(&self, _cx: &mut Master<'_>, _answer: &Incoming<'_>) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    /// Handles an effect of this partition that its receiver has refused, for good.
+    ///
+    /// # Errors
+    /// As [`effect`](Partition::effect); a refusal that is refused is dropped, and counted.
+    fn refused(&self, _cx: &mut Master<'_>, _effect: &Incoming<'_>) -> Result<(), Refused> {
+        Ok(())
+    }
 }
 
 /// A store by its name, with the types of its keys and values.

@@ -47,6 +47,15 @@ pub struct OwnerSettings {
     pub index_step_max: usize,
     /// Keys that a watch of an index key begins with; one of an index key that more have is `Invalid`. Default 10 000.
     pub index_watch_keys_max: usize,
+    /// How often a receiver tries an effect that its handler refuses before it goes back to its sender. Default 3.
+    pub effect_tries: u32,
+    /// Effects on their way from one partition to another. Default 64.
+    pub effect_window: usize,
+    /// Effects to one partition that it has not acknowledged; at the limit commands that emit to it are `Overloaded`, and
+    /// effects that come are still handled. Default 10 000.
+    pub outbox_max: usize,
+    /// How long an effect that is done may wait to be cleared from the log with others, in milliseconds. Default 20.
+    pub effect_clear_ms: u64,
     /// The window of request ids.
     pub requests: RequestSettings,
     /// Limits of watches.
@@ -74,6 +83,10 @@ impl Default for OwnerSettings {
             retry_ms: 50,
             index_step_max: 256,
             index_watch_keys_max: 10_000,
+            effect_tries: 3,
+            effect_window: 64,
+            outbox_max: 10_000,
+            effect_clear_ms: 20,
             requests: RequestSettings::default(),
             watches: WatchSettings::default(),
             #[cfg(feature = "mutants")]

@@ -434,8 +434,11 @@ impl State {
             return Ok(());
         }
         for record in group.records() {
-            if record.kind() == RecordKind::Control {
-                let Some(epoch) = Control::parse(record.key())?.barrier_epoch() else { continue };
+            let barrier = match record.kind() {
+                RecordKind::Control => Control::parse(record.key())?.barrier_epoch(),
+                _ => None,
+            };
+            if let Some(epoch) = barrier {
                 let offset = record.offset();
                 if epoch <= reached.epoch {
                     note(Noted::SecondBarrier { epoch, offset });

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use affinity_memstore::StoreId;
-use affinity_types::control::StoreKey;
-use affinity_types::{Key, RecordKind};
+use affinity_types::control::{Control, StoreKey};
+use affinity_types::{Key, RecordKind, effect};
 use bytes::Bytes;
 
 /// Numbers above are the system's own.
@@ -35,13 +35,15 @@ impl StoreNames {
         u16::try_from(at).ok().map(StoreId)
     }
 
-    /// Where a record's value lives: its store and its key there; `None` for the system's records and for stores that
-    /// this build does not have.
+    /// Where a record's value lives: its store and its key there; `None` for stores that this build does not have, and for
+    /// the system's records but those of effects, which live in [`StoreId::LAST`] under the keys that they have in the log.
     #[must_use]
     pub fn place<'a>(&self, kind: RecordKind, key: &'a [u8]) -> Option<(StoreId, &'a [u8])> {
         match kind {
             RecordKind::Main => Some((StoreId::MAIN, key)),
-            RecordKind::Control => None,
+            RecordKind::Control => {
+                effect::is_state(&Control::parse(key).ok()?).then_some((StoreId::LAST, key))
+            }
             RecordKind::Store => {
                 let parsed = StoreKey::parse(key).ok()?;
                 Some((self.id(parsed.store)?, parsed.key))
@@ -54,6 +56,9 @@ impl StoreNames {
     pub fn key_of(&self, store: StoreId, key: &Bytes) -> (RecordKind, Key) {
         if store == StoreId::MAIN {
             return (RecordKind::Main, Key::new(key.clone()));
+        }
+        if store == StoreId::LAST {
+            return (RecordKind::Control, Key::new(key.clone()));
         }
         let store = &self.names[usize::from(store.0)];
         (RecordKind::Store, Key::new(StoreKey { store, key }.frame(self.store_key_schema)))

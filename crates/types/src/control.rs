@@ -23,7 +23,7 @@ const LEASE: &str = "lease";
 /// A system record's key or value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Control<'a> {
-    /// What it is: `barrier`, `no-op`, `lease`; later versions have more.
+    /// What it is: `barrier`, `no-op`, `lease`, those of [`effect`](crate::effect); later versions have more.
     pub kind: &'a str,
     /// What it is about, if there are several of the kind.
     pub scope: &'a str,
@@ -143,23 +143,23 @@ fn control_group(version: Version, time: EventTime, key: Bytes, value: Option<By
     Group { version, time, attributes: Attributes::default(), records: vec![record] }
 }
 
-fn frame_head(schema_id: u32, capacity: usize) -> Vec<u8> {
+pub(crate) fn frame_head(schema_id: u32, capacity: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(5 + capacity);
     out.push(0);
     out.extend_from_slice(&schema_id.to_be_bytes());
     out
 }
 
-fn frame_body(frame: &[u8]) -> Option<&[u8]> {
+pub(crate) fn frame_body(frame: &[u8]) -> Option<&[u8]> {
     frame.get(5..).filter(|_| frame[0] == 0)
 }
 
-fn put_avro_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_avro_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     varint::put_signed(out, i64::try_from(bytes.len()).expect("a slice is shorter than 2^63 bytes"));
     out.extend_from_slice(bytes);
 }
 
-fn take_avro_bytes<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub(crate) fn take_avro_bytes<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = varint::take_signed(input)?;
     varint::take_bytes(input, u64::try_from(length).ok()?)
 }

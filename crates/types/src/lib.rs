@@ -15,6 +15,7 @@
 mod clock;
 pub mod codec;
 pub mod control;
+pub mod effect;
 mod group;
 mod key;
 mod murmur2;

@@ -5,9 +5,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use affinity_log::{Ack, Outcome};
+use affinity_memstore::StoreId;
 use affinity_state::Own;
 use affinity_types::{Offset, Sequence};
 
+use super::effects::note_system;
 use super::follow::tell_group;
 use super::{Held, Owner, Protection, Sent};
 use crate::message::Waiting;
@@ -92,9 +94,17 @@ impl<P: Partition> Owner<P> {
         if !group.with.read {
             tell_group(&mut self.watches, group);
         }
+        if let Some(outbox) = &mut self.outbox {
+            let system = group.changes.iter().filter(|(store, ..)| *store == StoreId::LAST);
+            system.for_each(|(_, key, change)| note_system(outbox, key, change.value.as_ref()));
+        }
+        let receipts = std::mem::take(&mut group.with.receipts);
         if let Some(answer) = group.with.answer.take() {
             let waiting = group.with.waiting.take();
             self.answer_landed(waiting, answer);
+        }
+        if !receipts.is_empty() {
+            self.acknowledge(receipts);
         }
     }
 
@@ -151,7 +161,9 @@ impl<P: Partition> Owner<P> {
         for place in &group.with.repairs {
             self.repairing.remove(place);
         }
-        if group.with.answer.is_none() {
+        self.not_cleared(group.with.cleared);
+        self.still_delayed(group.with.delayed);
+        if group.with.answer.is_none() && group.with.receipts.is_empty() {
             // Nobody asked for it: it is tried again, but not at once.
             self.own_at = Some(self.now() + Duration::from_millis(self.settings.retry_ms));
         }

@@ -95,6 +95,7 @@ impl<P: Partition> Owner<P> {
                 self.scan(epoch, ask, reply);
             }
             Message::EndScan { continuation } => self.end_scan(continuation.number),
+            Message::Effect(delivery) => self.take_effect(epoch, delivery),
         }
     }
 
@@ -161,15 +162,18 @@ impl<P: Partition> Owner<P> {
         let view = View::new(&self.state, &self.pending, time, &self.scratch);
         let mut cx = Master::new(view, &mut random);
         let result = catch_unwind(AssertUnwindSafe(|| self.partition.command(&mut cx, &asked.command)));
-        let Done { changes, events, saw, fault, indexed } = cx.finish(&result, P::INDICES);
+        let Done { mut changes, events, emissions, saw, fault, indexed } = cx.finish(&result, P::INDICES);
         self.random = random;
         let answer = match judge(result, fault) {
-            Ok(answer) if !changes.is_empty() || !events.is_empty() => answer,
+            Ok(answer) if !changes.is_empty() || !events.is_empty() || !emissions.is_empty() => answer,
             unchanged => {
                 // It changes nothing: it is released as a read.
                 return self.hold_reply(saw, asked.reply, unchanged);
             }
         };
+        if let Err(failure) = self.stage(emissions, &mut changes, true) {
+            return self.hold_reply(saw, asked.reply, Err(failure));
+        }
         if let Some(failure) = self.too_long(&changes) {
             return self.hold_reply(saw, asked.reply, Err(failure));
         }
@@ -178,7 +182,6 @@ impl<P: Partition> Owner<P> {
             Err(failure) => return self.hold_reply(saw, asked.reply, Err(failure)),
         };
         let names = self.state.names();
-        let mut changes = changes;
         let mut records: Vec<_> = changes.iter_mut().map(|change| change.take_record(names)).collect();
         if records.is_empty() {
             // Events alone need a place in the order.
@@ -202,8 +205,7 @@ impl<P: Partition> Owner<P> {
                 repairs: Vec::new(),
                 answer: Some(answer),
                 waiting,
-                read: false,
-                offsets: None,
+                ..InFlight::own(time, sent, Vec::new())
             },
         });
     }
@@ -221,7 +223,7 @@ impl<P: Partition> Owner<P> {
     }
 
     /// What the log took and the memstore refused would stop the partition for good.
-    fn too_long(&self, changes: &[Change]) -> Option<Failure<P::Error>> {
+    pub(super) fn too_long(&self, changes: &[Change]) -> Option<Failure<P::Error>> {
         let limits = self.state.memstore().limits();
         let lengths = changes.iter().flat_map(|change| {
             let value = change.value.as_ref().map_or(0, bytes::Bytes::len);

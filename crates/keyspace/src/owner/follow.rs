@@ -138,6 +138,7 @@ impl<P: Partition> Owner<P> {
     fn tell_landed(&mut self, version: Version) {
         let Some(mut landed) = self.undecided.remove(&version) else { return };
         tell_group(&mut self.watches, &mut landed);
+        self.acknowledge(landed.with.receipts);
         if let Some(answer) = landed.with.answer {
             self.answer_landed(landed.with.waiting, answer);
         }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Owner;
+use crate::effects::Delivery;
 use crate::message::{Message, ReplyTo};
 use crate::phase::{Event, Phase};
 use crate::{Failure, Index, IndexWatched, Partition, Reply, Subscription, Watched};
@@ -192,6 +193,11 @@ impl<P: Partition> Handle<P> {
         Ok(watched)
     }
 
+    /// Brings an effect; what cannot be taken now is delivered again.
+    pub fn deliver(&self, delivery: Delivery) {
+        let _ = self.submit(Message::Effect(delivery));
+    }
+
     /// The number of a store.
     pub(crate) fn store(&self, name: &str) -> Option<StoreId> {
         self.names.id(name)
@@ -268,6 +274,8 @@ impl<P: Partition> Message<P> {
             Message::WatchIndex { reply, .. } => drop(reply.send(Err(failure))),
             Message::Scan { reply, .. } => drop(reply.send(Err(failure))),
             Message::EndScan { .. } => {}
+            // It is delivered again.
+            Message::Effect(_) => {}
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | `affinity_partition_phases_total` | counter | changes of the phase, by the phase that began (`to`) and its `cause` |
 //! | `affinity_partition_gaps_total` | counter | appends of others that were found |
 //! | `affinity_partition_unindexed_total` | counter | values in the log that an index could not take |
+//! | `affinity_partition_effects_dropped_total` | counter | answers and refusals that their handler refused |
 //! | `affinity_partition_repairs_total` | counter | keys written again after a stale record |
 //!
 //! All carry `keyspace` and `partition`.
@@ -31,6 +32,7 @@ pub(super) struct Metrics {
     pub(super) gaps: Counter,
     pub(super) unindexed: Counter,
     pub(super) repairs: Counter,
+    pub(super) effects_dropped: Counter,
 }
 
 impl Metrics {
@@ -53,6 +55,7 @@ impl Metrics {
             fenced: outcome("fenced"),
             gaps: counter!("affinity_partition_gaps_total", &labels),
             unindexed: counter!("affinity_partition_unindexed_total", &labels),
+            effects_dropped: counter!("affinity_partition_effects_dropped_total", &labels),
             repairs: counter!("affinity_partition_repairs_total", &labels),
         }
     }

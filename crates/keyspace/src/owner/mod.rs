@@ -11,10 +11,12 @@
 
 mod acks;
 mod admit;
+mod effects;
 mod follow;
 mod handle;
 mod index;
 mod metrics;
+mod outbox;
 mod reads;
 mod scans;
 mod takeover;
@@ -38,6 +40,7 @@ pub use handle::{Control, Handle, IndexWatchReceiver, Status, WatchReceiver};
 
 use self::reads::HeldRead;
 use crate::context::{Groups, Scratch};
+use crate::effects::Receipt;
 use crate::index::definitions;
 use crate::message::{Message, Waiting};
 use crate::phase::{Event, Phase};
@@ -71,6 +74,10 @@ pub enum Protection {
     ReplyAfterAck,
     /// Reading the log to its end, and to one's barrier, comes before serving.
     TakeOverOrder,
+    /// The number of the last effect applied is a record of its own.
+    AppliedRecord,
+    /// An effect is cleared only when its receiver has it.
+    ClearAfterDone,
 }
 
 /// Batches of the log applied before the owner lets other tasks run: with fewer, replaying many partitions at once costs
@@ -126,6 +133,12 @@ pub(crate) struct InFlight<A, E> {
     waiting: Waiting<A, E>,
     /// It was read from the log, in a gap, before its outcome came.
     read: bool,
+    /// Effects that it applies.
+    receipts: Vec<Receipt>,
+    /// Effects that it clears.
+    cleared: Vec<(PartitionName, u64)>,
+    /// Effects whose time had come.
+    delayed: Vec<(String, EventTime)>,
     /// Once it has landed: the offset of its first record, and the one behind its last.
     offsets: Option<(Offset, Offset)>,
 }
@@ -142,6 +155,9 @@ impl<A, E> InFlight<A, E> {
             answer: None,
             waiting: None.into(),
             read: false,
+            receipts: Vec::new(),
+            cleared: Vec::new(),
+            delayed: Vec::new(),
             offsets: None,
         }
     }
@@ -237,6 +253,8 @@ pub struct Owner<P: Partition> {
     /// Replies to writes that earlier leases hold back.
     gated: VecDeque<Gated<P>>,
     gate: Option<Duration>,
+    outbox: Option<outbox::Outbox>,
+    inbox: effects::Inbox,
     /// A message that waits for room in the log.
     waiting: Option<Message<P>>,
     /// Why the owner has stopped: what is stored or written cannot be read.
@@ -253,15 +271,8 @@ impl<P: Partition> Owner<P> {
         let Parts { clock, schemas: (control_schema, store_key_schema), seed, settings, .. } = parts;
         let names = StoreNames::new(P::STORES, store_key_schema);
         let mut state = State::open(memstore, names, topic, settings.requests.clone(), keep_requests)?;
-        state.define_indices(definitions(P::INDICES, state.names()))?;
-        if P::LISTENS {
-            state.listen();
-        }
+        Self::prepare(&mut state, &settings)?;
         state.assume_lease(settings.lease_ms, clock.elapsed());
-        #[cfg(feature = "mutants")]
-        if settings.removed == Some(Protection::EpochFilter) {
-            state.without_epoch_filter();
-        }
         let (send_order, orders) = mpsc::channel(4);
         let (send, mailbox) = mpsc::channel(settings.queue_max);
         let status = Arc::new(handle::Shared::default());
@@ -313,12 +324,28 @@ impl<P: Partition> Owner<P> {
             read_since: false,
             gated: VecDeque::new(),
             gate: None,
+            outbox: None,
+            inbox: effects::Inbox::default(),
             waiting: None,
             broken: None,
             clock,
             settings,
         };
         Ok((owner, handle))
+    }
+
+    /// Tells the state what the partition wants of it.
+    #[cfg_attr(not(feature = "mutants"), expect(unused_variables, reason = "only mutants are set"))]
+    fn prepare(state: &mut State, settings: &OwnerSettings) -> affinity_state::Result<()> {
+        state.define_indices(definitions(P::INDICES, state.names()))?;
+        if P::LISTENS {
+            state.listen();
+        }
+        #[cfg(feature = "mutants")]
+        if settings.removed == Some(Protection::EpochFilter) {
+            state.without_epoch_filter();
+        }
+        Ok(())
     }
 
     /// Does what there is to do; ready when every [`Handle`] is gone and nothing is under way.
@@ -342,6 +369,7 @@ impl<P: Partition> Owner<P> {
             moved |= self.poll_orders(cx);
             moved |= self.poll_mailbox(cx, &mut turns);
             moved |= self.keep_up();
+            moved |= self.poll_effects(cx);
             moved |= self.release();
             moved |= std::mem::take(&mut self.stirred);
             if turns == 0 || batches == 0 {
@@ -367,7 +395,9 @@ impl<P: Partition> Owner<P> {
     /// When [`poll`](Owner::poll) has to be called again though nothing has come, by the clock's elapsed time.
     #[must_use]
     pub fn wake_at(&self) -> Option<Duration> {
-        let gate = self.gate.filter(|_| !self.gated.is_empty() || !self.reads.is_empty());
+        let gate = self
+            .gate
+            .filter(|_| !self.gated.is_empty() || !self.inbox.gated.is_empty() || !self.reads.is_empty());
         // A master that nobody asks anything looks now and then whether it still is one.
         let serves = self.epoch().is_some() && self.pending.in_flight() == 0;
         let looked_at = if self.idles() { self.last_sent_at } else { self.newest_at };
@@ -375,7 +405,10 @@ impl<P: Partition> Owner<P> {
             .then(|| looked_at + Duration::from_millis(self.settings.idle_noop_ms));
         // While a call is under way no tail is opened: its answer wakes.
         let tail_at = self.tail_at.filter(|_| self.call.is_none());
-        [self.retry_at, self.own_at, tail_at, gate, idle, self.scans_age_at()].into_iter().flatten().min()
+        [self.retry_at, self.own_at, tail_at, gate, idle, self.scans_age_at(), self.effects_at()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Drives the owner until every handle is gone. `sleep_until` waits for a moment of the clock's elapsed time.
@@ -409,8 +442,8 @@ impl<P: Partition> Owner<P> {
     /// If the store cannot be read.
     pub fn dump(&self) -> affinity_memstore::Result<(Offset, Vec<Entry>)> {
         let mut entries = Vec::new();
-        for store in 0..u16::try_from(P::STORES.len()).unwrap_or(u16::MAX) {
-            let store = StoreId(store);
+        let stores = 0..u16::try_from(P::STORES.len()).unwrap_or(u16::MAX);
+        for store in stores.map(StoreId).chain([StoreId::LAST]) {
             self.state.memstore().scan(At::Newest, &Scan::all(store), &mut |key, value| {
                 entries.push((store, Bytes::copy_from_slice(key), value.version(), value.into_bytes()));
                 ControlFlow::Continue(())

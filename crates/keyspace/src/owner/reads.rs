@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{Held, InFlight, Owner, Protection};
+use crate::effects::Receipt;
 use crate::message::{IndexWatched, ReplyTo, Watched};
 use crate::phase::{Event, Phase};
 use crate::scan::{Chunk, ChunkReply, Continuation};
@@ -29,6 +30,7 @@ pub(super) enum HeldAnswer<P: Partition> {
     Watch(oneshot::Sender<Reply<Watched, P::Error>>, Watched),
     Index(oneshot::Sender<Reply<IndexWatched, P::Error>>, IndexWatched),
     Scan(ChunkReply<P>, Chunk),
+    Effect(Receipt),
 }
 
 impl<P: Partition> HeldAnswer<P> {
@@ -41,6 +43,7 @@ impl<P: Partition> HeldAnswer<P> {
             HeldAnswer::Scan(reply, chunk) => {
                 return reply.send(Ok(chunk)).err().and_then(|untaken| untaken.ok()?.next);
             }
+            HeldAnswer::Effect(receipt) => receipt.done(),
         }
         None
     }
@@ -54,6 +57,8 @@ impl<P: Partition> HeldRead<P> {
             HeldAnswer::Watch(reply, _) => drop(reply.send(Err(Failure::Unavailable))),
             HeldAnswer::Index(reply, _) => drop(reply.send(Err(Failure::Unavailable))),
             HeldAnswer::Scan(reply, _) => drop(reply.send(Err(Failure::Unavailable))),
+            // It is delivered again.
+            HeldAnswer::Effect(_) => {}
         }
     }
 }
@@ -112,6 +117,7 @@ impl<P: Partition> Owner<P> {
         }
         self.gate = None;
         let mut moved = !self.gated.is_empty();
+        std::mem::take(&mut self.inbox.gated).into_iter().for_each(Receipt::done);
         for (waiting, answer) in std::mem::take(&mut self.gated) {
             waiting.answer(answer);
         }

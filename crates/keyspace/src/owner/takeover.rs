@@ -104,6 +104,9 @@ impl<P: Partition> Owner<P> {
         for (_, lost) in std::mem::take(&mut self.undecided) {
             lost.with.waiting.fail(&Failure::Unavailable);
         }
+        if let Err(error) = self.load_outbox() {
+            return self.break_down(&error);
+        }
         tracing::info!(partition = %self.name, %epoch, "serving");
     }
 
@@ -129,7 +132,8 @@ impl<P: Partition> Owner<P> {
         (self.acked, self.anchor, self.refusing) = (None, None, false);
         for group in self.pending.take_all() {
             match group.with {
-                InFlight { read: true, answer: Some(answer), waiting, .. } => {
+                InFlight { read: true, answer: Some(answer), waiting, receipts, .. } => {
+                    self.acknowledge(receipts);
                     self.answer_landed(waiting, answer);
                 }
                 _ => drop(self.undecided.insert(group.version, group)),
@@ -139,6 +143,10 @@ impl<P: Partition> Owner<P> {
         self.end_scans();
         // A repair that is lost is still due; one that has landed will be read.
         self.repairing.clear();
+        self.inbox.tries.clear();
+        if let Some(outbox) = &mut self.outbox {
+            outbox.clear();
+        }
         self.own_at = None;
         for read in std::mem::take(&mut self.reads) {
             read.fail();

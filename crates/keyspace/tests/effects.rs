@@ -1,0 +1,374 @@
+//! Effects between the partitions of a bank, over masters that change.
+#![expect(clippy::unwrap_used, reason = "all of this crate is tests")]
+
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use affinity_cluster::memory::MemoryCoordinator;
+use affinity_cluster::{NodeId, PartitionName};
+use affinity_keyspace::{
+    Control, DelayedEffect, Delivery, Destination, EffectParts, Failure, Handle, Incoming, Links, Master,
+    Owner, OwnerSettings, Partition, Parts, Refused, Reply, Store, View,
+};
+use affinity_log::memory::{Fault, Fencing, MemoryLog, MemoryOptions};
+use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
+use affinity_memstore::{Limits, MemoryStore, StoreId};
+use affinity_state::KeepRequests;
+use affinity_types::codec::{CodecError, Decode, Encode};
+use affinity_types::{Clock, EventTime, Key, ManualClock, PartitionId};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+const BALANCES: Store<str, i64> = Store::new("balances");
+const NOTES: Store<str, String> = Store::new("notes");
+const BANK: Destination<str, i64> = Destination::new("bank");
+const NOWHERE: Destination<str, i64> = Destination::new("nowhere");
+const PARTITIONS: u32 = 2;
+
+/// What an account is asked; effects are amounts.
+#[derive(Clone)]
+enum Ask {
+    /// Moves an amount from one account to another.
+    Move(String, String, i64),
+    /// The same, and notes what the receiver answers.
+    MoveAsking(String, String, i64),
+    /// Moves an amount at a time.
+    MoveAt(String, String, i64, EventTime),
+    /// Cancels the last one of an account.
+    Cancel(String),
+    Nowhere,
+}
+
+impl Encode for Ask {
+    fn encode(&self, _: &mut Vec<u8>) {}
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("never")]
+struct Never;
+
+/// Refuses amounts of 13, panics at 14.
+struct Bank;
+
+impl Bank {
+    fn add(cx: &mut Master<'_>, account: &str, amount: i64) -> i64 {
+        let balance = cx.get(&BALANCES, account).unwrap_or(0) + amount;
+        cx.put(&BALANCES, account, &balance);
+        balance
+    }
+}
+
+/// An account's name as a tag.
+struct Name(String);
+
+impl Encode for Name {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+}
+
+impl Decode for Name {
+    fn decode(bytes: &[u8]) -> Result<Name, CodecError> {
+        String::decode(bytes).map(Name)
+    }
+}
+
+impl Partition for Bank {
+    const STORES: &'static [&'static str] = &["balances", "notes"];
+    type Command = Ask;
+    type Query = String;
+    type Answer = Option<String>;
+    type Error = Never;
+
+    fn command(&self, cx: &mut Master<'_>, ask: &Ask) -> Result<Option<String>, Never> {
+        match ask {
+            Ask::Move(from, to, amount) => {
+                Bank::add(cx, from, -amount);
+                cx.emit(&BANK, to.as_str(), amount);
+            }
+            Ask::MoveAsking(from, to, amount) => {
+                Bank::add(cx, from, -amount);
+                cx.emit_asking(&BANK, to.as_str(), amount, &Name(from.clone()));
+            }
+            Ask::MoveAt(from, to, amount, due) => {
+                let effect = cx.emit_at(&BANK, to.as_str(), amount, *due);
+                cx.put(&NOTES, from.as_str(), &String::decode(&effect.to_bytes()).unwrap());
+            }
+            Ask::Cancel(from) => {
+                let note = cx.get(&NOTES, from.as_str()).unwrap();
+                cx.cancel(&DelayedEffect::decode(note.as_bytes()).unwrap());
+                cx.delete(&NOTES, from.as_str());
+            }
+            Ask::Nowhere => cx.emit(&NOWHERE, "x", &1),
+        }
+        Ok(None)
+    }
+
+    fn query(&self, cx: &View<'_>, account: &String) -> Result<Option<String>, Never> {
+        let balance = cx.get(&BALANCES, account.as_str()).map(|balance| balance.to_string());
+        Ok(cx.get(&NOTES, account.as_str()).or(balance))
+    }
+
+    fn effect(&self, cx: &mut Master<'_>, effect: &Incoming<'_>) -> Result<Bytes, Refused> {
+        let (account, amount) = (effect.key::<String>()?, effect.message::<i64>()?);
+        let balance = Bank::add(cx, &account, amount);
+        assert!(amount != 14, "unlucky");
+        if amount == 13 { Err(Refused("unlucky".into())) } else { Ok(balance.to_bytes()) }
+    }
+
+    fn answered(&self, cx: &mut Master<'_>, answer: &Incoming<'_>) -> Result<(), Refused> {
+        let Name(account) = answer.tag()?;
+        let note = format!("{} has {}", answer.key::<String>()?, answer.message::<i64>()?);
+        cx.put(&NOTES, account.as_str(), &note);
+        Ok(())
+    }
+
+    fn refused(&self, cx: &mut Master<'_>, effect: &Incoming<'_>) -> Result<(), Refused> {
+        let note = format!("{} of {} came back", effect.message::<i64>()?, effect.key::<String>()?);
+        cx.put(&NOTES, "refused", &note);
+        Ok(())
+    }
+}
+
+type Node = (Owner<Bank>, Handle<Bank>);
+
+/// Brings effects to whoever serves.
+#[derive(Default)]
+struct Ways(Mutex<Vec<(PartitionId, Handle<Bank>)>>);
+
+impl Links for Ways {
+    fn partitions(&self, keyspace: &str) -> Option<u32> {
+        (keyspace == "bank").then_some(PARTITIONS)
+    }
+
+    fn deliver(&self, to: &PartitionName, delivery: Delivery) {
+        let handles = self.0.lock().unwrap();
+        let serving = handles.iter().filter(|(id, _)| *id == to.partition);
+        if let Some((_, handle)) = serving.max_by_key(|(_, handle)| handle.status().serving) {
+            handle.deliver(delivery);
+        }
+    }
+}
+
+struct World {
+    log: MemoryLog,
+    clock: Arc<ManualClock>,
+    coordinator: MemoryCoordinator,
+    ways: Arc<Ways>,
+    settings: OwnerSettings,
+    nodes: Vec<Node>,
+}
+
+impl World {
+    /// A master of each partition.
+    fn new(settings: OwnerSettings) -> World {
+        let log = MemoryLog::new(MemoryOptions { fencing: Fencing::Known, ..MemoryOptions::default() });
+        let clock = Arc::new(ManualClock::at(EventTime(1_700_000_000_000)));
+        let coordinator = MemoryCoordinator::new();
+        let (ways, nodes) = (Arc::default(), Vec::new());
+        let mut world = World { log, clock, coordinator, ways, settings, nodes };
+        for partition in 0..PARTITIONS {
+            world.start(partition);
+        }
+        world
+    }
+
+    /// Starts a node of a partition from nothing, and promotes it.
+    fn start(&mut self, partition: u32) -> usize {
+        let spec = TopicSpec { partitions: PARTITIONS, cleanup: Cleanup::default() };
+        let n = self.nodes.len();
+        let parts = Parts {
+            place: TopicPartition::new("bank", PartitionId(partition)),
+            topic: ready(self.log.create_topic("bank", spec)).unwrap().id,
+            name: PartitionName::new("bank", PartitionId(partition)),
+            node: NodeId::new(format!("node-{n}")),
+            log: Arc::new(self.log.clone()),
+            coordinator: Arc::new(self.coordinator.clone()),
+            memstore: Box::new(MemoryStore::new(Limits::default())),
+            keep_requests: KeepRequests::InWindow,
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            schemas: (1, 2),
+            seed: n as u64,
+            settings: self.settings.clone(),
+        };
+        let (owner, handle) = Owner::new(Bank, parts).unwrap();
+        let effects = EffectParts { links: Arc::clone(&self.ways) as Arc<dyn Links>, schema: 3 };
+        handle.order(Control::Promote);
+        self.ways.0.lock().unwrap().push((PartitionId(partition), handle.clone()));
+        self.nodes.push((owner.with_effects(effects), handle));
+        self.settle();
+        n
+    }
+
+    /// A further node takes over, without what the one before knew.
+    fn replace(&mut self, partition: u32) {
+        self.start(partition);
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..50 {
+            for (owner, _) in &mut self.nodes {
+                let _ = owner.poll(&mut Context::from_waker(Waker::noop()));
+            }
+        }
+    }
+
+    /// Time goes on.
+    fn pass(&mut self, ms: u64) {
+        for _ in 0..ms.div_ceil(10) {
+            self.clock.advance_ms(10);
+            self.settle();
+        }
+    }
+
+    fn of(&self, account: &str) -> Handle<Bank> {
+        let partition = Key::new(account.to_bytes()).partition(PARTITIONS);
+        let handles = self.ways.0.lock().unwrap();
+        let serving = handles.iter().filter(|(id, _)| *id == partition);
+        serving.max_by_key(|(_, handle)| handle.status().serving).unwrap().1.clone()
+    }
+
+    fn ask(&mut self, account: &str, ask: Ask) -> Reply<Option<String>, Never> {
+        let (reply, mut answer) = oneshot::channel();
+        self.of(account).command(ask, None, None, Some(reply)).unwrap();
+        self.settle();
+        answer.try_recv().unwrap_or_else(|_| panic!("{:?}", self.of(account).status()))
+    }
+
+    fn look(&mut self, account: &str) -> Option<String> {
+        let (reply, mut answer) = oneshot::channel();
+        self.of(account).query(account.to_owned(), None, reply).unwrap();
+        self.settle();
+        answer.try_recv().unwrap().unwrap()
+    }
+
+    /// Records of effects in the stores of those who serve.
+    fn outgoing(&self) -> usize {
+        let serving = self.nodes.iter().filter(|(_, handle)| handle.status().serving.is_some());
+        let entries = serving.flat_map(|(owner, _)| owner.dump().unwrap().1);
+        let effects = entries.filter(|(store, key, ..)| {
+            *store == StoreId::LAST && key.windows(6).any(|part| part == b"effect")
+        });
+        effects.count()
+    }
+}
+
+/// What a log in memory answers at once.
+fn ready<T>(future: impl Future<Output = T>) -> T {
+    match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+/// Accounts of each partition.
+fn accounts() -> (String, String) {
+    let of = |partition: u32| {
+        let names = (0..).map(|n| format!("account-{n}"));
+        let mut there = names.filter(|name| Key::new(name.to_bytes()).partition(PARTITIONS).0 == partition);
+        there.next().unwrap()
+    };
+    (of(0), of(1))
+}
+
+#[test]
+fn an_effect_is_applied_once_and_cleared() {
+    let mut world = World::new(OwnerSettings::default());
+    let (ada, bob) = accounts();
+    for n in 1..=100 {
+        assert_eq!(world.ask(&ada, Ask::Move(ada.clone(), bob.clone(), n % 10)), Ok(None));
+    }
+    assert_eq!(world.look(&ada), Some("-450".into()));
+    assert_eq!(world.look(&bob), Some("450".into()));
+    world.pass(100);
+    assert_eq!(world.outgoing(), 0, "what is done is cleared");
+}
+
+#[test]
+fn what_is_not_done_survives_both_masters() {
+    let mut world = World::new(OwnerSettings::default());
+    let (ada, bob) = accounts();
+    let place = TopicPartition::new("bank", PartitionId(1));
+    // The receiver's log refuses for a while, and then both masters change.
+    for round in 0..5 {
+        let channel = world.log.channels(&place).last().copied().unwrap();
+        world.log.inject(channel, if round % 2 == 0 { Fault::Refuse } else { Fault::LoseAck });
+        world.ask(&ada, Ask::Move(ada.clone(), bob.clone(), 1)).unwrap();
+        world.replace(0);
+        world.replace(1);
+        world.pass(400);
+    }
+    world.pass(2000);
+    assert_eq!(world.look(&ada), Some("-5".into()));
+    assert_eq!(world.look(&bob), Some("5".into()));
+    assert_eq!(world.outgoing(), 0);
+}
+
+#[test]
+fn a_refused_effect_comes_back_and_those_behind_it_go_on() {
+    let mut world = World::new(OwnerSettings::default());
+    let (ada, bob) = accounts();
+    for amount in [1, 13, 2, 14, 3] {
+        world.ask(&ada, Ask::Move(ada.clone(), bob.clone(), amount)).unwrap();
+    }
+    world.pass(1000);
+    assert_eq!(world.look(&bob), Some("6".into()), "what was refused has changed nothing");
+    let (reply, mut answer) = oneshot::channel();
+    world.of(&ada).query("refused".into(), None, reply).unwrap();
+    world.settle();
+    assert_eq!(answer.try_recv().unwrap(), Ok(Some(format!("14 of {bob} came back"))));
+    assert_eq!(world.outgoing(), 0);
+}
+
+#[test]
+fn an_answer_comes_back_once() {
+    let mut world = World::new(OwnerSettings::default());
+    let (ada, bob) = accounts();
+    world.ask(&ada, Ask::MoveAsking(ada.clone(), bob.clone(), 7)).unwrap();
+    world.pass(100);
+    assert_eq!(world.look(&ada), Some(format!("{bob} has 7")));
+    assert_eq!(world.outgoing(), 0);
+}
+
+#[test]
+fn a_delayed_effect_waits_over_a_promotion_and_can_be_cancelled() {
+    let mut world = World::new(OwnerSettings::default());
+    let (ada, bob) = accounts();
+    let due = world.clock.now().plus_ms(1000);
+    world.ask(&ada, Ask::MoveAt(ada.clone(), bob.clone(), 5, due)).unwrap();
+    world.ask(&bob, Ask::MoveAt(bob.clone(), ada.clone(), 6, due)).unwrap();
+    world.replace(0);
+    world.pass(500);
+    assert_eq!(world.look(&bob).map(|note| note.len()), Some(32), "its time has not come");
+    world.ask(&bob, Ask::Cancel(bob.clone())).unwrap();
+    world.pass(1000);
+    assert_eq!(world.look(&bob), Some("5".into()));
+    world.pass(1000);
+    assert_eq!(world.look(&ada).map(|note| note.len()), Some(32), "nothing came: it was cancelled");
+}
+
+#[test]
+fn a_full_outbox_refuses_commands_and_takes_what_comes() {
+    let mut world = World::new(OwnerSettings { outbox_max: 3, ..OwnerSettings::default() });
+    let (ada, bob) = accounts();
+    // Nobody serves the other partition.
+    world.nodes[1].1.order(Control::Demote);
+    world.settle();
+    for _ in 0..3 {
+        world.ask(&ada, Ask::Move(ada.clone(), bob.clone(), 1)).unwrap();
+    }
+    assert_eq!(world.ask(&ada, Ask::Move(ada.clone(), bob.clone(), 1)), Err(Failure::Overloaded));
+    assert_eq!(world.look(&ada), Some("-3".into()), "what was refused has changed nothing");
+    world.nodes[1].1.order(Control::Promote);
+    world.pass(500);
+    assert_eq!(world.look(&bob), Some("3".into()));
+    assert_eq!(world.ask(&ada, Ask::Move(ada.clone(), bob.clone(), 1)), Ok(None));
+}
+
+#[test]
+fn an_effect_to_nowhere_is_refused() {
+    let mut world = World::new(OwnerSettings::default());
+    let (ada, _) = accounts();
+    assert!(matches!(world.ask(&ada, Ask::Nowhere), Err(Failure::Invalid(_))));
+    assert_eq!(world.look(&ada), None);
+}
