@@ -2,19 +2,22 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use affinity_cluster::PartitionName;
 use affinity_memstore::{Limits, MemoryStore, StoreId};
 use affinity_state::indices::ValueChange;
 use affinity_state::{
     IndexChange, KeepRequests, Own, Pending, PendingValue, RequestSettings, State, StoreNames,
 };
 use affinity_types::codec::{Decode, Encode};
-use affinity_types::{Epoch, EventTime, Sequence, TopicId, Version};
+use affinity_types::effect::{Effect, EffectKind};
+use affinity_types::{Epoch, EventTime, PartitionId, Sequence, TopicId, Version};
 use bytes::Bytes;
 
 use crate::context::{Done, Scratch, judge, pending_entry};
+use crate::effects::{Emitted, To};
 use crate::index::definitions;
 use crate::random::Random;
-use crate::{Failure, Master, Partition, Reply, Store, View};
+use crate::{Destination, Failure, Incoming, Master, Partition, Refused, Reply, Store, View};
 
 /// A partition in memory, for the tests of its handlers.
 ///
@@ -75,6 +78,40 @@ pub struct Outcome<A, E> {
     pub changes: Vec<Changed>,
     /// What it sent to watchers, in order; nothing if it failed.
     pub events: Vec<Sent>,
+    /// What it emitted to other keys, in order; nothing if it failed. What it cancels goes with nothing here.
+    pub effects: Vec<Emission>,
+}
+
+/// A message that was emitted to a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emission {
+    /// Name of the keyspace it goes to.
+    pub keyspace: String,
+    /// The key's bytes.
+    pub key: Bytes,
+    /// The message's bytes.
+    pub message: Bytes,
+    /// Whether an answer is to come back.
+    pub asks: bool,
+    /// Not before this time.
+    pub due: Option<EventTime>,
+}
+
+impl Emission {
+    /// A message that is sent at once and wants no answer.
+    pub fn new<K: Encode + ?Sized, M: Encode>(to: &Destination<K, M>, key: &K, message: &M) -> Emission {
+        Emission::of(Emitted::tell(to, key, message))
+    }
+
+    fn of(emitted: Emitted) -> Emission {
+        let Emitted { to, kind, key, message, delayed, .. } = emitted;
+        let keyspace = match to {
+            To::Keyspace(name) => name.to_owned(),
+            To::Partition(name) => name.keyspace.to_string(),
+        };
+        let due = delayed.map(|(due, _)| due);
+        Emission { keyspace, key, message, asks: kind == EffectKind::Ask, due }
+    }
 }
 
 /// A change of one key.
@@ -176,15 +213,44 @@ impl<P: Partition> Harness<P> {
         assert!(failed.is_none(), "the value of store {} was not taken: {failed:?}", store.name());
     }
 
-    /// Runs a command, and applies what it changes.
+    /// Runs a command, and applies what it changes. What it emits goes nowhere.
     pub fn command(&mut self, command: P::Command) -> Outcome<P::Answer, P::Error> {
+        self.run(|partition, cx| partition.command(cx, &command))
+    }
+
+    /// Lets an effect of another partition come, once, and applies what it changes. The destination gives the types; it is
+    /// this partition that takes it.
+    pub fn effect<K: Encode + ?Sized, M: Encode>(
+        &mut self,
+        _to: &Destination<K, M>,
+        key: &K,
+        message: &M,
+    ) -> Outcome<Bytes, Refused> {
+        let effect = Effect {
+            kind: EffectKind::Ask,
+            to: String::new(),
+            key: key.to_bytes(),
+            tag: Bytes::new(),
+            message: message.to_bytes(),
+            due: EventTime(0),
+        };
+        let from = PartitionName::new("harness", PartitionId(0));
+        self.run(|partition, cx| partition.effect(cx, &Incoming { from: &from, effect: &effect }))
+    }
+
+    fn run<A, E>(&mut self, handle: impl FnOnce(&P, &mut Master<'_>) -> Result<A, E>) -> Outcome<A, E> {
         let mut random = self.random.clone();
         let mut cx =
             Master::new(View::new(&self.state, &self.pending, self.now(), &self.scratch), &mut random);
-        let result = catch_unwind(AssertUnwindSafe(|| self.partition.command(&mut cx, &command)));
-        let Done { changes, events, fault, indexed, .. } = cx.finish(&result, P::INDICES);
+        let result = catch_unwind(AssertUnwindSafe(|| handle(&self.partition, &mut cx)));
+        let Done { changes, events, emissions, fault, indexed, .. } = cx.finish(&result, P::INDICES);
         self.random = random;
-        let failed = |failure| Outcome { answer: Err(failure), changes: Vec::new(), events: Vec::new() };
+        let failed = |failure| Outcome {
+            answer: Err(failure),
+            changes: Vec::new(),
+            events: Vec::new(),
+            effects: Vec::new(),
+        };
         let answer = match judge(result, fault) {
             Ok(answer) => answer,
             Err(failure) => return failed(failure),
@@ -199,6 +265,7 @@ impl<P: Partition> Harness<P> {
             answer: Ok(answer),
             changes: changes.into_iter().map(changed).collect(),
             events: events.into_iter().map(sent).collect(),
+            effects: emissions.emitted.into_iter().map(Emission::of).collect(),
         }
     }
 

@@ -25,7 +25,7 @@ mod settings;
 pub use context::{Condition, ConditionFailed, LOOK_UP_MAX, Master, View};
 pub use effects::{DelayedEffect, Delivery, Destination, EffectParts, Incoming, Keyspaces, Links, Refused};
 pub use failure::{Failure, Reply};
-pub use harness::{Changed, Harness, Outcome, Sent};
+pub use harness::{Changed, Emission, Harness, Outcome, Sent};
 pub use index::{Index, Indexed, OwnedKey};
 pub use listen::{Applied, AppliedValue};
 pub use message::{IndexWatched, Subscription, Watched};

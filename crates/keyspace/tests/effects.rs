@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{NodeId, PartitionName};
 use affinity_keyspace::{
-    Control, DelayedEffect, Delivery, Destination, EffectParts, Failure, Handle, Incoming, Links, Master,
-    Owner, OwnerSettings, Partition, Parts, Refused, Reply, Store, View,
+    Control, DelayedEffect, Delivery, Destination, EffectParts, Emission, Failure, Handle, Harness, Incoming,
+    Links, Master, Owner, OwnerSettings, Partition, Parts, Refused, Reply, Store, View,
 };
 use affinity_log::memory::{Fault, Fencing, MemoryLog, MemoryOptions};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
@@ -371,4 +371,15 @@ fn an_effect_to_nowhere_is_refused() {
     let (ada, _) = accounts();
     assert!(matches!(world.ask(&ada, Ask::Nowhere), Err(Failure::Invalid(_))));
     assert_eq!(world.look(&ada), None);
+}
+
+#[test]
+fn the_harness_shows_what_is_emitted() {
+    let mut harness = Harness::new(Bank, 1);
+    let outcome = harness.command(Ask::Move("ada".into(), "bob".into(), 5));
+    assert_eq!(outcome.effects, [Emission::new(&BANK, "bob", &5)]);
+    assert_eq!(harness.effect(&BANK, "ada", &7).answer, Ok(2i64.to_bytes()));
+    let refused = harness.effect(&BANK, "ada", &13);
+    assert_eq!(refused.answer, Err(Failure::Handler(Refused("unlucky".into()))));
+    assert_eq!((refused.changes, harness.get(&BALANCES, "ada")), (Vec::new(), Some(2)));
 }
