@@ -18,6 +18,7 @@ use affinity_types::wire::{self, WireError};
 use affinity_types::{Attributes, Epoch, EventTime, Offset, Record, RecordKind, Request, TopicId, Version};
 use bytes::Bytes;
 
+use crate::expiry::{self, Due, DueChanges, DueEntries, Expiring};
 use crate::indices::{self, IndexDefinition, Indices};
 use crate::requests::{NEVER, RequestSettings};
 use crate::{Error, Heard, HeardValue, PendingValue, Requests, Result, StoreNames};
@@ -130,6 +131,7 @@ pub struct State {
     indices: Indices,
     /// What a listener is still to hear, if there is one.
     pub(crate) heard: Option<Vec<Heard>>,
+    due: Due,
     #[cfg(feature = "mutants")]
     unfiltered: bool,
     /// Entries of indices that a second batch is to change, if they are not changed with the values.
@@ -169,6 +171,7 @@ impl State {
             stale.extend(read_mark(key));
             ControlFlow::Continue(())
         })?;
+        let due = Due::open(&*memstore)?;
         Ok(State {
             memstore,
             names,
@@ -184,6 +187,7 @@ impl State {
             stale,
             indices: Indices::default(),
             heard: None,
+            due,
             #[cfg(feature = "mutants")]
             unfiltered: false,
             #[cfg(feature = "mutants")]
@@ -378,6 +382,7 @@ impl State {
             requests: Vec::new(),
             marks: BTreeMap::new(),
             heard: Vec::new(),
+            due: self.due.changes(),
         };
         let mut batch = self.batch(self.next, self.epoch, self.time);
         batch.reserve(log.groups().len());
@@ -404,11 +409,14 @@ impl State {
         put_notes(&notes, &mut batch);
         entries.iter().for_each(|change| change.put_into(&mut batch));
         let heard = self.recall(std::mem::take(&mut reached.heard))?;
+        let due = DueEntries::of(&self.due, &reached.due, &*self.memstore)?;
+        due.put(&mut batch);
         self.memstore.apply(&batch)?;
         self.hear(heard);
         (self.next, self.epoch, self.time) = (next, reached.epoch, reached.time);
         self.indices.noted();
         self.mark(reached.marks);
+        self.due.applied(&due);
         self.applied(reached.requests.iter().map(|(offset, time, request)| (*offset, *time, request)));
         Ok(())
     }
@@ -417,7 +425,7 @@ impl State {
     fn apply_group<'a>(
         &mut self,
         group: GroupRef<'a>,
-        reached: &mut Reached,
+        reached: &mut Reached<'a>,
         batch: &mut Batch<'a>,
         note: &mut impl FnMut(Noted<'_>),
     ) -> std::result::Result<(), WireError> {
@@ -462,8 +470,14 @@ impl State {
             let repair = attributes.repairs.is_some();
             let version = attributes.repairs.unwrap_or(version);
             match record.value() {
-                None => batch.remove(store, key),
-                Some(value) => batch.put(store, key, Value::new(value, version).expiring(attributes.expires)),
+                None => {
+                    batch.remove(store, key);
+                    reached.due.note(store, key, None);
+                }
+                Some(value) => {
+                    batch.put(store, key, Value::new(value, version).expiring(attributes.expires));
+                    reached.due.note(store, key, attributes.expires);
+                }
             }
             if self.heard.is_some() && !repair && !indices::is_system(store) {
                 let value =
@@ -516,14 +530,19 @@ impl State {
         put_marks(&marks, &mut batch);
         put_notes(&notes, &mut batch);
         batch.reserve(groups.iter().map(|group| group.changes.len()).sum());
+        let mut changes = self.due.changes();
         for group in groups {
             for (store, key, change) in group.changes {
                 match &change.value {
-                    None => batch.remove(*store, key),
+                    None => {
+                        batch.remove(*store, key);
+                        changes.note(*store, key, None);
+                    }
                     Some(value) => {
                         let version =
                             if indices::is_index(*store) { Version::default() } else { change.version };
                         batch.put(*store, key, Value::new(value, version).expiring(change.expires));
+                        changes.note(*store, key, change.expires);
                     }
                 }
             }
@@ -532,11 +551,14 @@ impl State {
             }
         }
         let heard = self.recall(self.heard_of(groups))?;
+        let due = DueEntries::of(&self.due, &changes, &*self.memstore)?;
+        due.put(&mut batch);
         self.memstore.apply(&batch)?;
         self.hear(heard);
         (self.next, self.epoch, self.time) = (last.next, last.version.epoch, time);
         self.indices.noted();
         self.mark(mended);
+        self.due.applied(&due);
         self.applied(groups.iter().filter_map(|group| Some((group.first, group.time, group.request?))));
         Ok(())
     }
@@ -571,6 +593,33 @@ impl State {
         self.next = next;
         self.applied(std::iter::empty());
         Ok(())
+    }
+
+    /// No value expires before this; `None` if none does at all. Cheap, and a bound: what it was true for may be gone.
+    pub fn due_from(&self) -> Option<EventTime> {
+        self.due.first()
+    }
+
+    /// The values that have expired at `now`, those that did so first, `most` of them. It reads no others, and moves
+    /// [`due_from`](State::due_from) to the first that is left.
+    ///
+    /// # Errors
+    /// If the memstore cannot be read.
+    pub fn due(&mut self, now: EventTime, most: usize) -> Result<Vec<Expiring>> {
+        self.due.take(&*self.memstore, now, most)
+    }
+
+    /// The record that deletes a value since it has expired; when it did rides along as the cause.
+    #[must_use]
+    pub fn expiry(&self, expired: &Expiring) -> Record {
+        let (kind, key) = self.names.key_of(expired.store, &expired.key);
+        Record { kind, expires: Some(expired.expires), ..Record::new(key, None) }
+    }
+
+    /// The entries that say what expires when, equal at equal offset like everything else.
+    #[must_use]
+    pub fn due_entries() -> Scan {
+        expiry::entries()
     }
 
     /// Keys whose last record in the log is a stale one, which hides the valid one from compaction: to be repaired by the
@@ -651,7 +700,7 @@ fn read_mark(key: &[u8]) -> Option<Place> {
 }
 
 /// Where applying a batch has come.
-struct Reached {
+struct Reached<'a> {
     epoch: Epoch,
     time: EventTime,
     received: Duration,
@@ -660,6 +709,8 @@ struct Reached {
     marks: BTreeMap<Place, bool>,
     /// What a listener is to hear.
     heard: Vec<Heard>,
+    /// What expires, and what no longer does.
+    due: DueChanges<'a>,
 }
 
 /// A request as the memstore keeps it: the time of its group, then its attribute's bytes.

@@ -204,6 +204,12 @@ pub struct Index {
 }
 
 impl Index {
+    /// The store whose values it is about.
+    #[must_use]
+    pub fn store(&self) -> StoreId {
+        self.definition.store
+    }
+
     /// The store of its entries.
     #[must_use]
     pub fn id(&self) -> StoreId {

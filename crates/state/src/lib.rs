@@ -10,6 +10,7 @@
 
 mod apply;
 mod error;
+mod expiry;
 mod heard;
 mod index_watch;
 pub mod indices;
@@ -20,6 +21,7 @@ mod watches;
 
 pub use apply::{KeepRequests, Lease, Noted, Own, Place, State};
 pub use error::{Error, Result};
+pub use expiry::Expiring;
 pub use heard::{Heard, HeardValue};
 pub use index_watch::{IndexUpdate, IndexWatch, IndexWatchEnded};
 pub use indices::{IndexChange, IndexDefinition, Indices, KeysOf};

@@ -17,7 +17,7 @@ pub struct PendingValue {
     pub value: Option<Bytes>,
     /// The group that decided it.
     pub version: Version,
-    /// From when on it no longer counts.
+    /// From when on it no longer counts; of a deletion that this has caused, the same of the value deleted.
     pub expires: Option<EventTime>,
 }
 
