@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::ops::Bound;
 
 use affinity_memstore::{Scan, StoreId};
-use affinity_state::{IndexChange, Pending, PendingValue, State, StoreNames};
+use affinity_state::{Expiring, IndexChange, Pending, PendingValue, State, StoreNames};
 use affinity_types::codec::{Decode, Encode, Room};
 use affinity_types::effect::EffectKind;
 use affinity_types::{EventTime, Key, Record, RecordKind, Sequence, Version};
@@ -34,6 +34,8 @@ pub struct View<'a> {
     saw: Cell<Option<Sequence>>,
     /// What could not be read: the handler's result does not count then.
     fault: RefCell<Option<Failure<Never>>>,
+    /// Expired values that were met, and are not deleted yet.
+    expired: RefCell<Vec<Expiring>>,
     scratch: &'a Scratch,
 }
 
@@ -90,7 +92,8 @@ impl<'a> View<'a> {
         now: EventTime,
         scratch: &'a Scratch,
     ) -> View<'a> {
-        View { state, pending, now, saw: Cell::new(None), fault: RefCell::new(None), scratch }
+        let (saw, fault, expired) = (Cell::new(None), RefCell::new(None), RefCell::default());
+        View { state, pending, now, saw, fault, expired, scratch }
     }
 
     /// The partition's time: the later of the owner's clock and the log's last timestamp.
@@ -138,20 +141,29 @@ impl<'a> View<'a> {
         key: &[u8],
         take: impl FnOnce(&[u8]) -> T,
     ) -> Option<(T, Version)> {
-        let alive = |expires: Option<EventTime>| expires.is_none_or(|expires| expires > self.now);
         if let Some((value, version, expires)) = self.pending.pending(store, key) {
             self.saw.set(self.saw.get().max(Some(version.sequence)));
-            return value.filter(|_| alive(expires)).map(|value| (take(&value), version));
+            return value.filter(|_| self.is_alive(store, key, expires)).map(|value| (take(&value), version));
         }
         match self.state.get(store, key) {
-            Ok(found) => {
-                found.filter(|v| alive(v.expires())).map(|value| (take(value.bytes()), value.version()))
-            }
+            Ok(found) => found
+                .filter(|value| self.is_alive(store, key, value.expires()))
+                .map(|value| (take(value.bytes()), value.version())),
             Err(error) => {
                 self.fail(error);
                 None
             }
         }
+    }
+
+    /// Whether a value has not expired; remembers one that has.
+    fn is_alive(&self, store: StoreId, key: &[u8], expires: Option<EventTime>) -> bool {
+        let Some(expires) = expires.filter(|expires| *expires <= self.now) else { return true };
+        let mut met = self.expired.borrow_mut();
+        if !met.iter().rev().take(MET_COMPARED).any(|other| other.store == store && other.key == key) {
+            met.push(Expiring { store, key: Bytes::copy_from_slice(key), expires });
+        }
+        false
     }
 
     fn decode<V: Decode>(&self, store: &str, bytes: &[u8]) -> Option<V> {
@@ -179,10 +191,17 @@ impl<'a> View<'a> {
         self.saw.get()
     }
 
+    pub(crate) fn take_expired(&self) -> Vec<Expiring> {
+        self.expired.take()
+    }
+
     pub(crate) fn take_fault(&self) -> Option<Failure<Never>> {
         self.fault.take()
     }
 }
+
+/// Expired values met last that a further one is compared with: one that is noted twice is deleted twice, which does no harm.
+const MET_COMPARED: usize = 8;
 
 /// What a conditional write asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,9 +231,24 @@ pub(crate) struct Change {
     pub(crate) store: StoreId,
     pub(crate) key: Bytes,
     pub(crate) value: Option<Bytes>,
+    pub(crate) times: Times,
+}
+
+/// The times that come with a change.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    /// When what it tells happened, if that is not the group's time.
+    pub(crate) event_time: Option<EventTime>,
+    /// From when on the value no longer counts.
+    pub(crate) expires: Option<EventTime>,
 }
 
 impl Change {
+    /// A change that comes with no times.
+    pub(crate) fn new(store: StoreId, key: Bytes, value: Option<Bytes>) -> Change {
+        Change { store, key, value, times: Times::default() }
+    }
+
     /// The record that makes the change, with its value, and in the main store its key too; [`pending`](Change::pending) takes
     /// them back, so that nothing is copied.
     pub(crate) fn take_record(&mut self, names: &StoreNames) -> Record {
@@ -223,13 +257,14 @@ impl Change {
         } else {
             names.key_of(self.store, &self.key)
         };
-        Record { kind, ..Record::new(key, self.value.take()) }
+        let Times { event_time, expires } = self.times;
+        Record { kind, event_time, expires, ..Record::new(key, self.value.take()) }
     }
 
     /// The change as it is pending, made from its record.
     pub(crate) fn pending(self, record: Record, version: Version) -> (StoreId, Bytes, PendingValue) {
         let key = if self.store == StoreId::MAIN { record.key.into_bytes() } else { self.key };
-        (self.store, key, PendingValue { value: record.value, version, expires: None })
+        (self.store, key, PendingValue { value: record.value, version, expires: record.expires })
     }
 }
 
@@ -243,6 +278,8 @@ pub(crate) struct Done {
     pub(crate) fault: Option<Failure<Never>>,
     /// What becomes of entries of indices with the changes, if the handler wants them.
     pub(crate) indexed: Vec<IndexChange>,
+    /// Expired values that it has met.
+    pub(crate) expired: Vec<Expiring>,
 }
 
 impl<'a> Master<'a> {
@@ -282,14 +319,50 @@ impl<'a> Master<'a> {
         self.changes.iter().find(|change| change.store == id && change.key == key)
     }
 
-    /// Gives a key a new value.
+    /// Gives a key a new value, which expires if the store's values do: so long after [`now`](Master::now).
     pub fn put<K: Encode + ?Sized, V: Encode>(&mut self, store: &Store<K, V>, key: &K, value: &V) {
-        self.change(store.name(), key.to_bytes(), Some(value.to_bytes()));
+        let expires = store.time_to_live_ms().map(|ms| self.now().plus_ms(ms));
+        self.put_with(store, key, value, Times { event_time: None, expires });
+    }
+
+    /// Gives a key a value that tells of `event_time`, which is kept with it in the changelog. If the store's values expire, this one does so
+    /// long after that time; if it has expired by now, the key is deleted.
+    pub fn put_at<K: Encode + ?Sized, V: Encode>(
+        &mut self,
+        store: &Store<K, V>,
+        key: &K,
+        value: &V,
+        event_time: EventTime,
+    ) {
+        let expires = store.time_to_live_ms().map(|ms| event_time.plus_ms(ms));
+        self.put_with(store, key, value, Times { event_time: Some(event_time), expires });
+    }
+
+    /// Gives a key a value that no longer counts from `expires` on, whatever the store says; if it has expired by now, the key is deleted.
+    pub fn put_until<K: Encode + ?Sized, V: Encode>(
+        &mut self,
+        store: &Store<K, V>,
+        key: &K,
+        value: &V,
+        expires: EventTime,
+    ) {
+        self.put_with(store, key, value, Times { event_time: None, expires: Some(expires) });
+    }
+
+    fn put_with<K: Encode + ?Sized, V: Encode>(
+        &mut self,
+        store: &Store<K, V>,
+        key: &K,
+        value: &V,
+        times: Times,
+    ) {
+        let alive = times.expires.is_none_or(|expires| expires > self.now());
+        self.change(store.name(), key.to_bytes(), alive.then(|| value.to_bytes()), times);
     }
 
     /// Removes a key, which need not be there.
     pub fn delete<K: Encode + ?Sized, V>(&mut self, store: &Store<K, V>, key: &K) {
-        self.change(store.name(), key.to_bytes(), None);
+        self.change(store.name(), key.to_bytes(), None, Times::default());
     }
 
     /// Gives a key a new value if the one that it had when this command began is as `condition` says.
@@ -366,11 +439,11 @@ impl<'a> Master<'a> {
         }
     }
 
-    fn change(&mut self, store: &str, key: Bytes, value: Option<Bytes>) {
+    fn change(&mut self, store: &str, key: Bytes, value: Option<Bytes>, times: Times) {
         let Some(store) = self.view.id(store) else { return };
         match self.changes.iter_mut().find(|change| change.store == store && change.key == key) {
-            Some(change) => change.value = value,
-            None => self.changes.push(Change { store, key, value }),
+            Some(change) => (change.value, change.times) = (value, times),
+            None => self.changes.push(Change { store, key, value, times }),
         }
     }
 
@@ -389,7 +462,9 @@ impl<'a> Master<'a> {
             }
         }
         let (saw, fault) = (self.view.saw(), self.view.take_fault());
-        Done { changes: self.changes, events: self.events, emissions: self.emissions, saw, fault, indexed }
+        let expired = self.view.take_expired();
+        let Master { changes, events, emissions, .. } = self;
+        Done { changes, events, emissions, saw, fault, indexed, expired }
     }
 }
 

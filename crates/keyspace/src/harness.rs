@@ -13,7 +13,7 @@ use affinity_types::effect::{Effect, EffectKind};
 use affinity_types::{Epoch, EventTime, PartitionId, Sequence, TopicId, Version};
 use bytes::Bytes;
 
-use crate::context::{Done, Scratch, judge, pending_entry};
+use crate::context::{Change, Done, Scratch, Times, judge, pending_entry};
 use crate::effects::{Emitted, To};
 use crate::index::definitions;
 use crate::random::Random;
@@ -123,17 +123,25 @@ pub struct Changed {
     pub key: Bytes,
     /// The new value's bytes; `None` if the key was removed.
     pub value: Option<Bytes>,
+    /// From when on the value no longer counts; of a value that had expired when it was put, and is a removal so, the same.
+    pub expires: Option<EventTime>,
 }
 
 impl Changed {
     /// A new value of a key.
     pub fn put<K: Encode + ?Sized, V: Encode>(store: &Store<K, V>, key: &K, value: &V) -> Changed {
-        Changed { store: store.name(), key: key.to_bytes(), value: Some(value.to_bytes()) }
+        Changed { store: store.name(), key: key.to_bytes(), value: Some(value.to_bytes()), expires: None }
     }
 
     /// The removal of a key.
     pub fn delete<K: Encode + ?Sized, V>(store: &Store<K, V>, key: &K) -> Changed {
-        Changed { store: store.name(), key: key.to_bytes(), value: None }
+        Changed { store: store.name(), key: key.to_bytes(), value: None, expires: None }
+    }
+
+    /// The same change, of a value that expires.
+    #[must_use]
+    pub fn expiring(self, at: EventTime) -> Changed {
+        Changed { expires: Some(at), ..self }
     }
 }
 
@@ -189,9 +197,30 @@ impl<P: Partition> Harness<P> {
         self.now.max(self.state.time())
     }
 
-    /// Sets the clock. Back behind a change, it is that change's time that counts, as it is in an owner.
+    /// Sets the clock, and deletes what has expired by then. Back behind a change, it is that change's time that counts, as it is in an
+    /// owner.
+    ///
+    /// # Panics
+    /// If the store in memory does not take the deletions.
     pub fn set_now(&mut self, now: EventTime) {
         self.now = now;
+        loop {
+            let due = self.state.due(self.now(), EXPIRED_MAX).expect("a store in memory can be read");
+            if due.is_empty() {
+                break;
+            }
+            let times = |expires| Times { event_time: None, expires: Some(expires) };
+            let deletions = due.into_iter().map(|due| Change {
+                store: due.store,
+                key: due.key,
+                value: None,
+                times: times(due.expires),
+            });
+            let deletions: Vec<_> = deletions.collect();
+            let indexed = deletions.iter().flat_map(|change| self.indexed(change)).collect();
+            let failed = self.apply(deletions, indexed);
+            assert!(failed.is_none(), "what has expired was not deleted: {failed:?}");
+        }
     }
 
     /// Gives a key a value, before or between commands.
@@ -201,14 +230,10 @@ impl<P: Partition> Harness<P> {
     pub fn given<K: Encode + ?Sized, V: Encode>(&mut self, store: &Store<K, V>, key: &K, value: &V) {
         let id = self.state.names().id(store.name());
         let id = id.unwrap_or_else(|| panic!("store {} is not among the partition's", store.name()));
-        let change = (id, key.to_bytes(), Some(value.to_bytes()));
-        let old = self.state.get(id, &change.1).expect("a store in memory can be read");
-        let old = old.as_ref().map(|value| (value.bytes(), value.expires()));
-        let new = change.2.as_ref().map(|value| (&value[..], None));
-        let key_max = self.state.memstore().limits().key_max_bytes;
-        let value = ValueChange { store: id, key: &change.1, old, new };
-        let indexed = self.state.indices().changes(&value, key_max);
-        let indexed = indexed.unwrap_or_else(|why| panic!("{why}"));
+        let expires = store.time_to_live_ms().map(|ms| self.now().plus_ms(ms));
+        let times = Times { event_time: None, expires };
+        let change = Change { store: id, key: key.to_bytes(), value: Some(value.to_bytes()), times };
+        let indexed = self.indexed(&change);
         let failed = self.apply(vec![change], indexed);
         assert!(failed.is_none(), "the value of store {} was not taken: {failed:?}", store.name());
     }
@@ -255,18 +280,36 @@ impl<P: Partition> Harness<P> {
             Ok(answer) => answer,
             Err(failure) => return failed(failure),
         };
-        let changes: Vec<_> = changes.into_iter().map(|c| (c.store, c.key, c.value)).collect();
-        if let Some(what) = self.apply(changes.clone(), indexed) {
+        let changed = |change: &Change| {
+            let Change { store, key, value, times } = change;
+            Changed {
+                store: name::<P>(*store),
+                key: key.clone(),
+                value: value.clone(),
+                expires: times.expires,
+            }
+        };
+        let told = changes.iter().map(changed).collect();
+        if let Some(what) = self.apply(changes, indexed) {
             return failed(Failure::Corrupt(what));
         }
-        let changed = |(store, key, value)| Changed { store: name::<P>(store), key, value };
         let sent = |(store, key, event)| Sent { store: name::<P>(store), key, event };
         Outcome {
             answer: Ok(answer),
-            changes: changes.into_iter().map(changed).collect(),
+            changes: told,
             events: events.into_iter().map(sent).collect(),
             effects: emissions.emitted.into_iter().map(Emission::of).collect(),
         }
+    }
+
+    /// What becomes of entries of indices with a change that no handler made.
+    fn indexed(&self, Change { store, key, value, times }: &Change) -> Vec<IndexChange> {
+        let old = self.state.get(*store, key).expect("a store in memory can be read");
+        let old = old.as_ref().map(|value| (value.bytes(), value.expires()));
+        let new = value.as_ref().map(|value| (&value[..], times.expires));
+        let key_max = self.state.memstore().limits().key_max_bytes;
+        let indexed = self.state.indices().changes(&ValueChange { store: *store, key, old, new }, key_max);
+        indexed.unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// Runs a query.
@@ -309,16 +352,14 @@ impl<P: Partition> Harness<P> {
     }
 
     /// Applies changes as one acknowledged group; says why if that is not possible, and nothing is changed then.
-    fn apply(
-        &mut self,
-        changes: Vec<(StoreId, Bytes, Option<Bytes>)>,
-        indexed: Vec<IndexChange>,
-    ) -> Option<String> {
+    fn apply(&mut self, changes: Vec<Change>, indexed: Vec<IndexChange>) -> Option<String> {
         if changes.is_empty() {
             return None;
         }
         let version = Version::new(Epoch(1), self.sequence.next());
-        let pending = |(store, key, value)| (store, key, PendingValue { value, version, expires: None });
+        let pending = |Change { store, key, value, times }| {
+            (store, key, PendingValue { value, version, expires: times.expires })
+        };
         let entries = indexed.into_iter().map(|change| pending_entry(change, version));
         let changes: Vec<_> = changes.into_iter().map(pending).chain(entries).collect();
         let (first, time) = (self.state.next(), self.now());
@@ -332,6 +373,9 @@ impl<P: Partition> Harness<P> {
         None
     }
 }
+
+/// Values deleted in one group, at most.
+const EXPIRED_MAX: usize = 1024;
 
 /// The name of a store that a context gave this number.
 fn name<P: Partition>(store: StoreId) -> &'static str {

@@ -80,6 +80,7 @@ pub trait Partition: Send + 'static {
 /// A store by its name, with the types of its keys and values.
 pub struct Store<K: ?Sized, V> {
     name: &'static str,
+    time_to_live_ms: Option<u64>,
     types: PhantomData<fn(&K) -> V>,
 }
 
@@ -87,7 +88,24 @@ impl<K: ?Sized, V> Store<K, V> {
     /// The store `name`, which must be among [`Partition::STORES`].
     #[must_use]
     pub const fn new(name: &'static str) -> Store<K, V> {
-        Store { name, types: PhantomData }
+        Store { name, time_to_live_ms: None, types: PhantomData }
+    }
+
+    /// The same store, whose values expire `ms` milliseconds after they are put: by the partition's time, or by the event time that is
+    /// given with them. It counts for what is put through this constant; what is there already keeps its expiry.
+    ///
+    /// # Panics
+    /// If `ms` is 0; while compiling, of a constant.
+    #[must_use]
+    pub const fn expiring_after(self, ms: u64) -> Store<K, V> {
+        assert!(ms > 0, "a time to live is at least 1 ms: with none, nothing could be put");
+        Store { name: self.name, time_to_live_ms: Some(ms), types: PhantomData }
+    }
+
+    /// Milliseconds from putting a value to its expiry, if its values expire.
+    #[must_use]
+    pub const fn time_to_live_ms(&self) -> Option<u64> {
+        self.time_to_live_ms
     }
 
     /// Its name.

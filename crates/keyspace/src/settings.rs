@@ -56,6 +56,12 @@ pub struct OwnerSettings {
     pub outbox_max: usize,
     /// How long an effect that is done may wait to be cleared from the log with others, in milliseconds. Default 20.
     pub effect_clear_ms: u64,
+    /// Deletes of values that have expired are gathered so long before they are appended, in milliseconds; no read waits for it, since an
+    /// expired value is none and one that is met is deleted at once. Default 20.
+    pub expiry_gather_ms: u64,
+    /// Deletes of expired values in one group, at most; a further group follows when it has landed. Default 1024; at most a group's
+    /// [`RECORDS_MAX`](affinity_types::Group::RECORDS_MAX).
+    pub expiry_group_max: usize,
     /// The window of request ids.
     pub requests: RequestSettings,
     /// Limits of watches.
@@ -87,6 +93,8 @@ impl Default for OwnerSettings {
             effect_window: 64,
             outbox_max: 10_000,
             effect_clear_ms: 20,
+            expiry_gather_ms: 20,
+            expiry_group_max: 1024,
             requests: RequestSettings::default(),
             watches: WatchSettings::default(),
             #[cfg(feature = "mutants")]

@@ -89,7 +89,7 @@ impl View<'_> {
 
     /// Entries within a range as this command has left them so far; those of expired values do not count.
     fn look_up_index(&self, name: &'static str, range: Range, own: &[Change], limit: usize) -> Vec<Vec<u8>> {
-        let Some(index) = self.ready_index(name) else { return Vec::new() };
+        let Some((store, index)) = self.ready_index(name) else { return Vec::new() };
         let own = match self.index_changes(own) {
             Ok(changes) => changes,
             Err(failure) => {
@@ -100,9 +100,9 @@ impl View<'_> {
         let mut found = Vec::new();
         let limit = limit.min(LOOK_UP_MAX);
         if limit > 0 {
-            let alive = |expires: Option<EventTime>| expires.is_none_or(|expires| expires > self.now);
             self.entries(index, range, &own, &mut |entry, expires| {
-                if alive(expires) {
+                let alive = split_entry(entry).is_some_and(|(_, key)| self.is_alive(store, key, expires));
+                if alive {
                     found.push(entry.to_vec());
                 }
                 if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -111,11 +111,11 @@ impl View<'_> {
         found
     }
 
-    /// The store of an index, if it has all its entries.
-    fn ready_index(&self, name: &'static str) -> Option<StoreId> {
+    /// The store that an index is about and that of its entries, if it has all of them.
+    fn ready_index(&self, name: &'static str) -> Option<(StoreId, StoreId)> {
         match self.state.indices().get(name) {
             None => self.fail(format!("index {name} is not among the partition's")),
-            Some(index) if index.is_ready() => return Some(index.id()),
+            Some(index) if index.is_ready() => return Some((index.store(), index.id())),
             Some(_) => self.refuse(Failure::IndexBuilding { index: name }),
         }
         None
@@ -162,9 +162,11 @@ impl View<'_> {
     fn index_changes(&self, changes: &[Change]) -> Result<Vec<IndexChange>, Failure<Never>> {
         let indices = self.state.indices();
         let mut all = Vec::new();
-        for Change { store, key, value } in changes.iter().filter(|change| indices.covers(change.store)) {
+        for Change { store, key, value, times } in
+            changes.iter().filter(|change| indices.covers(change.store))
+        {
             let key_max = self.state.memstore().limits().key_max_bytes;
-            let new = value.as_ref().map(|value| (&value[..], None));
+            let new = value.as_ref().map(|value| (&value[..], times.expires));
             let changed = if let Some((old, _, expires)) = self.pending.pending(*store, key) {
                 let old = old.as_ref().map(|old| (&old[..], expires));
                 indices.changes(&ValueChange { store: *store, key, old, new }, key_max)

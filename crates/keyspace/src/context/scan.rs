@@ -4,7 +4,7 @@ use std::iter::Peekable;
 use std::ops::ControlFlow;
 use std::vec;
 
-use affinity_memstore::{At, Direction, Scan};
+use affinity_memstore::{At, Direction, Scan, StoreId};
 use affinity_types::codec::Decode;
 use affinity_types::{EventTime, Sequence};
 use bytes::Bytes;
@@ -62,6 +62,7 @@ impl View<'_> {
         let mut merge = Merge {
             view: self,
             over: over(changes, self.pending.range(scan), scan).into_iter().peekable(),
+            store: scan.store,
             direction: scan.direction,
             left: limit,
             show,
@@ -117,6 +118,7 @@ fn over(changes: &[Change], mut pending: Vec<Overlaid>, scan: &Scan) -> Vec<Over
 struct Merge<'a> {
     view: &'a View<'a>,
     over: Peekable<vec::IntoIter<Overlaid>>,
+    store: StoreId,
     direction: Direction,
     /// How many entries are still wanted, at least one.
     left: usize,
@@ -168,7 +170,7 @@ impl Merge<'_> {
     }
 
     fn take(&mut self, key: &[u8], value: &[u8], expires: Option<EventTime>) -> ControlFlow<()> {
-        if expires.is_some_and(|expires| expires <= self.view.now) {
+        if !self.view.is_alive(self.store, key, expires) {
             return ControlFlow::Continue(());
         }
         (self.show)(key, value);

@@ -167,6 +167,7 @@ impl<P: Partition> Owner<P> {
             // Nobody asked for it: it is tried again, but not at once.
             self.own_at = Some(self.now() + Duration::from_millis(self.settings.retry_ms));
         }
+        self.expiry.forget();
         self.fail_reads_of(sequence);
         group.with.waiting.fail(&Failure::Unavailable);
     }

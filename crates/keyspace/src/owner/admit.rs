@@ -4,10 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
 use affinity_log::AppendError;
-use affinity_state::{Known, PendingGroup, Update};
+use affinity_state::{Expiring, Known, PendingGroup, Update};
 use affinity_types::codec::{Decode, Encode};
 use affinity_types::{Attributes, Epoch, Group, Record, Request, RequestId, Sequence, Version};
 
+use super::expiry::Buried;
 use super::reads::HeldAnswer;
 use super::{Held, InFlight, Owner, Protection};
 use crate::context::{Change, Done, Master, View, judge, pending_entry};
@@ -84,15 +85,23 @@ impl<P: Partition> Owner<P> {
                 if deadline.is_some_and(|deadline| deadline <= self.now()) {
                     return drop(reply.send(Err(Failure::DeadlinePassed)));
                 }
-                self.run_query(&query, reply);
+                self.run_query(query, deadline, reply);
             }
-            Message::Watch { subscription, reply } => self.watch(&subscription, reply),
-            Message::WatchIndex { index, prefix, reply } => self.watch_index(index, &prefix, reply),
+            Message::Watch { subscription, reply } => self.watch(subscription, reply),
+            Message::WatchIndex { index, prefix, reply } => match self.bury_all() {
+                Buried::Sent(saw) => self.watch_index(index, &prefix, saw, reply),
+                Buried::Later => self.waiting = Some(Message::WatchIndex { index, prefix, reply }),
+                Buried::Never => drop(reply.send(Err(Failure::Unavailable))),
+            },
             Message::Scan { ask, deadline, reply } => {
                 if deadline.is_some_and(|deadline| deadline <= self.now()) {
                     return drop(reply.send(Err(Failure::DeadlinePassed)));
                 }
-                self.scan(epoch, ask, reply);
+                match self.bury_all() {
+                    Buried::Sent(saw) => self.scan(epoch, ask, saw, reply),
+                    Buried::Later => self.waiting = Some(Message::Scan { ask, deadline, reply }),
+                    Buried::Never => drop(reply.send(Err(Failure::Unavailable))),
+                }
             }
             Message::EndScan { continuation } => self.end_scan(continuation.number),
             Message::Effect(delivery) => self.take_effect(epoch, delivery),
@@ -147,40 +156,54 @@ impl<P: Partition> Owner<P> {
         None
     }
 
-    fn run_query(&mut self, query: &P::Query, reply: ReplyTo<P>) {
+    fn run_query(&mut self, query: P::Query, deadline: Option<std::time::Duration>, reply: ReplyTo<P>) {
         let time = self.tick();
         let view = View::new(&self.state, &self.pending, time, &self.scratch);
-        let result = catch_unwind(AssertUnwindSafe(|| self.partition.query(&view, query)));
-        let (saw, fault) = (view.saw(), view.take_fault());
+        let result = catch_unwind(AssertUnwindSafe(|| self.partition.query(&view, &query)));
+        let (saw, fault, expired) = (view.saw(), view.take_fault(), view.take_expired());
         let answer = judge(result, fault);
-        self.hold(saw, HeldAnswer::Message(reply, answer));
+        match self.bury(expired) {
+            Buried::Sent(buried) => self.hold(saw.max(buried), HeldAnswer::Message(reply, answer)),
+            Buried::Later => self.waiting = Some(Message::Query { query, deadline, reply }),
+            Buried::Never => drop(reply.send(Err(Failure::Unavailable))),
+        }
     }
 
     fn run_command(&mut self, epoch: Epoch, asked: Asked<P>) {
         let mut random = self.random.clone();
-        let (time, version) = (self.tick(), Version::new(epoch, self.sent.next()));
+        let time = self.tick();
         let view = View::new(&self.state, &self.pending, time, &self.scratch);
         let mut cx = Master::new(view, &mut random);
         let result = catch_unwind(AssertUnwindSafe(|| self.partition.command(&mut cx, &asked.command)));
-        let Done { mut changes, events, emissions, saw, fault, indexed } = cx.finish(&result, P::INDICES);
-        self.random = random;
+        let Done { mut changes, events, emissions, saw, fault, indexed, mut expired } =
+            cx.finish(&result, P::INDICES);
         let answer = match judge(result, fault) {
             Ok(answer) if !changes.is_empty() || !events.is_empty() || !emissions.is_empty() => answer,
             unchanged => {
                 // It changes nothing: it is released as a read.
-                return self.hold_reply(saw, asked.reply, unchanged);
+                self.random = random;
+                return self.hold_reply(saw, expired, asked, unchanged);
             }
         };
         if let Err(failure) = self.stage(emissions, &mut changes, true) {
-            return self.hold_reply(saw, asked.reply, Err(failure));
+            return self.hold_reply(saw, expired, asked, Err(failure));
         }
         if let Some(failure) = self.too_long(&changes) {
-            return self.hold_reply(saw, asked.reply, Err(failure));
+            return self.hold_reply(saw, expired, asked, Err(failure));
         }
         let request = match self.remembered(&asked, &answer) {
             Ok(request) => request,
-            Err(failure) => return self.hold_reply(saw, asked.reply, Err(failure)),
+            Err(failure) => return self.hold_reply(saw, expired, asked, Err(failure)),
         };
+        // What it changes itself needs no delete before.
+        expired.retain(|met| !changes.iter().any(|c| c.store == met.store && c.key == met.key));
+        let saw = match self.bury(expired) {
+            Buried::Sent(buried) => saw.max(buried),
+            Buried::Later => return self.waiting = Some(asked.into_message()),
+            Buried::Never => return send(asked.reply, Err(Failure::Unavailable)),
+        };
+        self.random = random;
+        let version = Version::new(epoch, self.sent.next());
         let names = self.state.names();
         let mut records: Vec<_> = changes.iter_mut().map(|change| change.take_record(names)).collect();
         if records.is_empty() {
@@ -214,10 +237,19 @@ impl<P: Partition> Owner<P> {
     fn hold_reply(
         &mut self,
         saw: Option<Sequence>,
-        reply: Option<ReplyTo<P>>,
+        expired: Vec<Expiring>,
+        asked: Asked<P>,
         answer: Reply<P::Answer, P::Error>,
     ) {
-        if let Some(reply) = reply {
+        if asked.reply.is_none() {
+            return;
+        }
+        let saw = match self.bury(expired) {
+            Buried::Sent(buried) => saw.max(buried),
+            Buried::Later => return self.waiting = Some(asked.into_message()),
+            Buried::Never => return send(asked.reply, Err(Failure::Unavailable)),
+        };
+        if let Some(reply) = asked.reply {
             self.hold(saw, HeldAnswer::Message(reply, answer));
         }
     }
@@ -275,9 +307,11 @@ impl<P: Partition> Owner<P> {
             }
             Err(AppendError::Full) => self.waiting = Some(asked.into_message()),
             Err(AppendError::TooLarge { bytes, max }) => {
-                self.hold_reply(saw, asked.reply, Err(Failure::TooLarge { bytes, max }));
+                self.hold_reply(saw, Vec::new(), asked, Err(Failure::TooLarge { bytes, max }));
             }
-            Err(AppendError::Invalid(why)) => self.hold_reply(saw, asked.reply, Err(Failure::Invalid(why))),
+            Err(AppendError::Invalid(why)) => {
+                self.hold_reply(saw, Vec::new(), asked, Err(Failure::Invalid(why)));
+            }
             Err(AppendError::Lost) => {
                 self.waiting = Some(asked.into_message());
                 self.happen(Event::Fenced);
@@ -287,22 +321,35 @@ impl<P: Partition> Owner<P> {
 
     fn watch(
         &mut self,
-        subscription: &Subscription,
+        subscription: Subscription,
         reply: tokio::sync::oneshot::Sender<crate::Reply<Watched, P::Error>>,
     ) {
         self.settle();
-        let Subscription { store, key } = subscription;
-        let (version, value) = match self.state.get(*store, key) {
+        let time = self.tick();
+        let Subscription { store, key } = &subscription;
+        let (version, value, expires) = match self.state.get(*store, key) {
             Err(error) => return drop(reply.send(Err(Failure::Corrupt(error.to_string())))),
-            Ok(None) => (Version::default(), None),
-            Ok(Some(value)) => (value.version(), Some(bytes::Bytes::copy_from_slice(value.bytes()))),
+            Ok(None) => (Version::default(), None, None),
+            Ok(Some(value)) => {
+                (value.version(), Some(bytes::Bytes::copy_from_slice(value.bytes())), value.expires())
+            }
         };
+        let (mut saw, mut current) = (None, Update::Value { value, version });
+        if let Some(expires) = expires.filter(|expires| *expires <= time) {
+            // It begins with none, and is told of the delete, or of what else replaces the value, like the others.
+            current = Update::Value { value: None, version: Version::default() };
+            saw = self.pending.get(*store, key).map(|pending| pending.version.sequence);
+            if saw.is_none() {
+                match self.bury(vec![Expiring { store: *store, key: key.clone(), expires }]) {
+                    Buried::Sent(buried) => saw = buried,
+                    Buried::Later => return self.waiting = Some(Message::Watch { subscription, reply }),
+                    Buried::Never => return drop(reply.send(Err(Failure::Unavailable))),
+                }
+            }
+        }
         match self.watches.watch(*store, key, version) {
             None => drop(reply.send(Err(Failure::Overloaded))),
-            Some(watch) => {
-                let watched = Watched { current: Update::Value { value, version }, watch };
-                self.hold(None, HeldAnswer::Watch(reply, watched));
-            }
+            Some(watch) => self.hold(saw, HeldAnswer::Watch(reply, Watched { current, watch })),
         }
     }
 }

@@ -134,7 +134,7 @@ impl<P: Partition> Owner<P> {
         if self.removed(Protection::AppliedRecord) {
             self.inbox.applied.insert(from.clone(), number);
         } else {
-            changes.push(Change { store: SYSTEM, key, value: Some(self.number(number)) });
+            changes.push(Change::new(SYSTEM, key, Some(self.number(number))));
         }
         self.inbox.tries.remove(&from);
         match self.append_changes(epoch, changes, indexed, |with| {
@@ -179,6 +179,7 @@ impl<P: Partition> Owner<P> {
             EffectKind::Answer => self.partition.answered(&mut cx, &incoming).map(|()| Bytes::new()),
             EffectKind::Refusal => self.partition.refused(&mut cx, &incoming).map(|()| Bytes::new()),
         }));
+        // What it met expired needs no deletes before: the group that is appended for it proves its time.
         let mut done = cx.finish(&result, P::INDICES);
         self.random = random;
         let result = match (done.fault.take(), result) {
@@ -204,7 +205,7 @@ impl<P: Partition> Owner<P> {
         };
         let corrupt = |error: affinity_state::Error| Failure::Corrupt(error.to_string());
         let mut last = BTreeMap::<PartitionName, u64>::new();
-        let mut put = |key, value| changes.push(Change { store: SYSTEM, key, value });
+        let mut put = |key, value| changes.push(Change::new(SYSTEM, key, value));
         let now = self.time();
         for Emitted { to, kind, key, tag, message, delayed } in emissions.emitted {
             let (to, keyspace) = match to {
@@ -323,10 +324,8 @@ impl<P: Partition> Owner<P> {
         let count = outbox.done.len().min(CLEARS_MAX);
         let cleared: Vec<_> = outbox.done.drain(..count).collect();
         outbox.done_since = (!outbox.done.is_empty()).then_some(now);
-        let change = |(to, number): &(PartitionName, u64)| Change {
-            store: SYSTEM,
-            key: self.control(effect::outgoing(&to.to_string(), *number)),
-            value: None,
+        let change = |(to, number): &(PartitionName, u64)| {
+            Change::new(SYSTEM, self.control(effect::outgoing(&to.to_string(), *number)), None)
         };
         let changes = cleared.iter().map(change).collect();
         let kept = cleared.clone();
@@ -380,7 +379,7 @@ impl<P: Partition> Owner<P> {
         let emissions = Emissions { emitted: emitted.into_iter().flatten().collect(), cancelled: Vec::new() };
         let mut staged = Vec::new();
         let failed = !all || self.stage(emissions, &mut staged, false).is_err();
-        staged.extend(changes.into_iter().map(|(key, _)| Change { store: SYSTEM, key, value: None }));
+        staged.extend(changes.into_iter().map(|(key, _)| Change::new(SYSTEM, key, None)));
         let kept = tokens.clone();
         let appended = if failed {
             Err(AppendError::Full)

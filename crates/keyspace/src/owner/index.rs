@@ -6,7 +6,7 @@ use std::task::Context;
 use affinity_memstore::{At, Scan};
 use affinity_state::IndexWatch;
 use affinity_state::indices::split_entry;
-use affinity_types::Version;
+use affinity_types::{Sequence, Version};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -50,6 +50,7 @@ impl<P: Partition> Owner<P> {
         &mut self,
         name: &'static str,
         prefix: &Bytes,
+        saw: Option<Sequence>,
         reply: oneshot::Sender<Reply<IndexWatched, P::Error>>,
     ) {
         self.settle();
@@ -61,7 +62,7 @@ impl<P: Partition> Owner<P> {
             Err(failure) => Err(failure),
         };
         match began {
-            Ok(watched) => self.hold(None, HeldAnswer::Index(reply, watched)),
+            Ok(watched) => self.hold(saw, HeldAnswer::Index(reply, watched)),
             Err(failure) => drop(reply.send(Err(failure))),
         }
     }

@@ -13,6 +13,7 @@
 //! | `affinity_partition_unindexed_total` | counter | values in the log that an index could not take |
 //! | `affinity_partition_effects_dropped_total` | counter | answers and refusals that their handler refused |
 //! | `affinity_partition_repairs_total` | counter | keys written again after a stale record |
+//! | `affinity_partition_expired_total` | counter | values deleted since they had expired |
 //!
 //! All carry `keyspace` and `partition`.
 
@@ -33,6 +34,7 @@ pub(super) struct Metrics {
     pub(super) unindexed: Counter,
     pub(super) repairs: Counter,
     pub(super) effects_dropped: Counter,
+    pub(super) expired: Counter,
 }
 
 impl Metrics {
@@ -57,6 +59,7 @@ impl Metrics {
             unindexed: counter!("affinity_partition_unindexed_total", &labels),
             effects_dropped: counter!("affinity_partition_effects_dropped_total", &labels),
             repairs: counter!("affinity_partition_repairs_total", &labels),
+            expired: counter!("affinity_partition_expired_total", &labels),
         }
     }
 

@@ -12,6 +12,7 @@
 mod acks;
 mod admit;
 mod effects;
+mod expiry;
 mod follow;
 mod handle;
 mod index;
@@ -78,6 +79,8 @@ pub enum Protection {
     AppliedRecord,
     /// An effect is cleared only when its receiver has it.
     ClearAfterDone,
+    /// Whoever met an expired value is answered when its delete is acknowledged, and not by the clock alone.
+    ExpiryByDelete,
 }
 
 /// Batches of the log applied before the owner lets other tasks run: with fewer, replaying many partitions at once costs
@@ -241,12 +244,15 @@ pub struct Owner<P: Partition> {
     acked: Option<Sequence>,
     anchor: Option<Duration>,
     last_sent_at: Duration,
+    /// The latest time of a group sent.
+    sent_time: EventTime,
     /// When the log last said that nobody else leads.
     newest_at: Duration,
     /// A group was refused and not all refusals are taken.
     refusing: bool,
     /// Stale keys whose repair is under way.
     repairing: BTreeSet<Place>,
+    expiry: expiry::Expiry,
     reads: VecDeque<HeldRead<P>>,
     /// Reads have come since the last append.
     read_since: bool,
@@ -317,9 +323,11 @@ impl<P: Partition> Owner<P> {
             acked: None,
             anchor: None,
             last_sent_at: clock.elapsed(),
+            sent_time: EventTime(i64::MIN),
             newest_at: clock.elapsed(),
             refusing: false,
             repairing: BTreeSet::new(),
+            expiry: expiry::Expiry::default(),
             reads: VecDeque::new(),
             read_since: false,
             gated: VecDeque::new(),
@@ -405,10 +413,19 @@ impl<P: Partition> Owner<P> {
             .then(|| looked_at + Duration::from_millis(self.settings.idle_noop_ms));
         // While a call is under way no tail is opened: its answer wakes.
         let tail_at = self.tail_at.filter(|_| self.call.is_none());
-        [self.retry_at, self.own_at, tail_at, gate, idle, self.scans_age_at(), self.effects_at()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.retry_at,
+            self.own_at,
+            tail_at,
+            gate,
+            idle,
+            self.scans_age_at(),
+            self.effects_at(),
+            self.expire_at(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Drives the owner until every handle is gone. `sleep_until` waits for a moment of the clock's elapsed time.
@@ -436,16 +453,16 @@ impl<P: Partition> Owner<P> {
         .await;
     }
 
-    /// Everything that is stored, with the next offset to apply: at equal offset it is equal on every node.
+    /// Everything that is stored and when it expires, with the next offset to apply: at equal offset it is equal on every node.
     ///
     /// # Errors
     /// If the store cannot be read.
     pub fn dump(&self) -> affinity_memstore::Result<(Offset, Vec<Entry>)> {
         let mut entries = Vec::new();
-        let stores = 0..u16::try_from(P::STORES.len()).unwrap_or(u16::MAX);
-        for store in stores.map(StoreId).chain([StoreId::LAST]) {
-            self.state.memstore().scan(At::Newest, &Scan::all(store), &mut |key, value| {
-                entries.push((store, Bytes::copy_from_slice(key), value.version(), value.into_bytes()));
+        let stores = (0..u16::try_from(P::STORES.len()).unwrap_or(u16::MAX)).map(StoreId);
+        for scan in stores.map(Scan::all).chain([Scan::all(StoreId::LAST), State::due_entries()]) {
+            self.state.memstore().scan(At::Newest, &scan, &mut |key, value| {
+                entries.push((scan.store, Bytes::copy_from_slice(key), value.version(), value.into_bytes()));
                 ControlFlow::Continue(())
             })?;
         }
@@ -490,12 +507,17 @@ impl<P: Partition> Owner<P> {
     /// The partition's time of this turn.
     fn tick(&mut self) -> EventTime {
         let now = *self.tick.get_or_insert_with(|| self.clock.now());
-        now.max(self.state.time())
+        now.max(self.latest())
     }
 
     /// The partition's time: the later of the clock and the log's last timestamp.
     fn time(&self) -> EventTime {
-        self.clock.now().max(self.state.time())
+        self.clock.now().max(self.latest())
+    }
+
+    /// The latest time of a group, applied or sent: a clock that goes back takes none of it back.
+    fn latest(&self) -> EventTime {
+        self.state.time().max(self.sent_time)
     }
 
     fn epoch(&self) -> Option<Epoch> {

@@ -181,7 +181,7 @@ impl<P: Partition> Owner<P> {
             return false;
         }
         self.own_at = None;
-        if self.repair() {
+        if self.repair() || self.expire() {
             return true;
         }
         // A later group may prove it that is in flight or acknowledged; one that was refused proves nothing.
@@ -241,7 +241,7 @@ impl<P: Partition> Owner<P> {
     }
 
     /// Appends a group of the owner's own; without records, a no-op.
-    fn append_own(&mut self, records: Vec<affinity_types::Record>, repairs: Vec<Place>) -> bool {
+    pub(super) fn append_own(&mut self, records: Vec<affinity_types::Record>, repairs: Vec<Place>) -> bool {
         let Some(epoch) = self.epoch() else { return false };
         let version = Version::new(epoch, self.sent.next());
         let group = if records.is_empty() {
@@ -275,6 +275,7 @@ impl<P: Partition> Owner<P> {
     /// A group is on its way. What its changes do to entries of indices is among them: nobody adds it later.
     pub(super) fn pushed(&mut self, group: PendingGroup<InFlight<P::Answer, P::Error>>) {
         self.sent = group.version.sequence;
+        self.sent_time = self.sent_time.max(group.with.time);
         self.last_sent_at = group.with.sent;
         self.read_since = false;
         self.pending.push(group);

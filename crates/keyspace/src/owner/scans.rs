@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use affinity_memstore::{At, Error, Scan, Scanned, Snapshot, StoreId};
-use affinity_types::{Epoch, EventTime};
+use affinity_types::{Epoch, EventTime, Sequence};
 
 use super::Owner;
 use super::reads::HeldAnswer;
@@ -36,8 +36,8 @@ struct Counts {
 }
 
 impl<P: Partition> Owner<P> {
-    /// Answers with a chunk. The first is held as a read is; later ones are of the same moment, which is proven by then.
-    pub(super) fn scan(&mut self, epoch: Epoch, ask: ScanAsk, reply: ChunkReply<P>) {
+    /// Answers with a chunk. The first is held as a read is that has seen the group `saw`; later ones are of the same moment, which is proven by then.
+    pub(super) fn scan(&mut self, epoch: Epoch, ask: ScanAsk, saw: Option<Sequence>, reply: ChunkReply<P>) {
         self.close_aged_scans();
         let ScanAsk { store, from, limit, most } = ask;
         let counts = Counts { limit: limit.max(1), most: most.max(1) };
@@ -49,7 +49,7 @@ impl<P: Partition> Owner<P> {
             ScanFrom::Range(range) => self.begin_scan(epoch, range.of(store), counts),
         };
         match begun {
-            Ok(chunk) => self.hold(None, HeldAnswer::Scan(reply, chunk)),
+            Ok(chunk) => self.hold(saw, HeldAnswer::Scan(reply, chunk)),
             Err(failure) => drop(reply.send(Err(failure))),
         }
     }

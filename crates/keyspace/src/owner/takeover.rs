@@ -147,6 +147,7 @@ impl<P: Partition> Owner<P> {
         if let Some(outbox) = &mut self.outbox {
             outbox.clear();
         }
+        self.expiry.forget();
         self.own_at = None;
         for read in std::mem::take(&mut self.reads) {
             read.fail();
