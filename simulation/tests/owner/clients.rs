@@ -75,8 +75,9 @@ impl World {
                     let Try { command, began, .. } = tried;
                     let effect = (command.act != Act::Tell).then_some(command.id);
                     self.counts.deleted += u64::from(command.act == Act::Delete);
+                    self.count_expired(&seen);
                     let (key, ids, ended) = (command.key, seen.trail.ids(), self.time.micros());
-                    self.answered(c, Answered { key, effect, ids, began, ended });
+                    self.answered(c, Answered { key, effect, ids, gone: seen.gone, began, ended });
                 }
             },
             Asked::Read { key, began, mut reply } => match reply.try_recv() {
@@ -84,8 +85,9 @@ impl World {
                 Ok(Ok(seen)) => {
                     let condition = seen.version.map_or(Condition::Absent, Condition::Version);
                     client.known.insert(key.clone(), condition);
+                    self.count_expired(&seen);
                     let (ids, ended) = (seen.trail.ids(), self.time.micros());
-                    self.answered(c, Answered { key, effect: None, ids, began, ended });
+                    self.answered(c, Answered { key, effect: None, ids, gone: seen.gone, began, ended });
                 }
                 Ok(Err(Failure::Handler(refusal))) => panic!("client {c}: reading {key}: {refusal}"),
                 _ => {}
@@ -93,10 +95,15 @@ impl World {
         }
     }
 
+    fn count_expired(&mut self, seen: &Seen) {
+        let appended = seen.trail.0.last().is_some_and(|effect| !effect.deletes);
+        self.counts.expired += u64::from(seen.gone && appended);
+    }
+
     fn answered(&mut self, c: usize, answered: Answered) {
         self.counts.answered += 1;
-        let Answered { key, effect, ids, .. } = &answered;
-        self.trace.note(format_args!("client {c} is answered: {key} {effect:?} {}", ids.len()));
+        let Answered { key, effect, ids, gone, .. } = &answered;
+        self.trace.note(format_args!("client {c} is answered: {key} {effect:?} {} {gone}", ids.len()));
         self.history.answered.push(answered);
     }
 
@@ -116,7 +123,7 @@ impl World {
                 | Failure::Invalid(_)
                 | Failure::Corrupt(_)
                 | Failure::NotUnique { .. }
-                | Failure::Handler(Refusal::Torn | Refusal::Unindexed),
+                | Failure::Handler(Refusal::Torn | Refusal::Unindexed | Refusal::Untimely),
             ) => panic!("client {c}: {:?} under {:?}: {failure:?}", tried.command, tried.request),
             Some(_) => self.counts.refused += 1,
         }

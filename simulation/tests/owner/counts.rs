@@ -21,6 +21,8 @@ pub(crate) struct Counts {
     pub(crate) watched: u64,
     /// Events among them.
     pub(crate) events: u64,
+    /// Answers for which something had expired.
+    pub(crate) expired: u64,
     /// Watches that lived when all was over.
     pub(crate) watched_to_the_end: u64,
     pub(crate) strangers: u64,
@@ -39,7 +41,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    fn numbers(&mut self) -> [&mut u64; 20] {
+    fn numbers(&mut self) -> [&mut u64; 21] {
         [
             &mut self.answered,
             &mut self.deleted,
@@ -53,6 +55,7 @@ impl Counts {
             &mut self.compacted,
             &mut self.watched,
             &mut self.events,
+            &mut self.expired,
             &mut self.watched_to_the_end,
             &mut self.strangers,
             &mut self.delayed,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use affinity_keyspace::Control;
 use affinity_log::memory::{Delivery, Fencing};
+use affinity_memstore::StoreId;
+use affinity_state::State;
 use affinity_types::{Clock, Offset};
 use tokio::sync::oneshot;
 
@@ -122,6 +124,10 @@ impl World {
             assert_eq!(*node, leader, "it is not told that it ended: {log:?}");
             let Seen { trail, version, .. } = &at_last[&log.key];
             let (list, told) = log.last().expect("a watch begins with a value");
+            if log.fresh {
+                assert_eq!(*list, None, "that it expired did not come: {log:?}");
+                continue;
+            }
             assert_eq!(*list, trail.list(), "the newest did not come: {log:?}");
             assert!(version.is_none_or(|version| version == told), "{version:?} did not come: {log:?}");
             self.counts.watched_to_the_end += 1;
@@ -151,6 +157,12 @@ impl World {
         let newest = dumps.iter().map(|(next, _)| *next).max().unwrap();
         let equal: Vec<_> = dumps.iter().filter(|(next, _)| *next == newest).collect();
         assert!(equal.windows(2).all(|pair| pair[0].1 == pair[1].1), "state differs at offset {newest}");
+        // By now everything that can expire has, and is deleted, with what said when.
+        let left = equal[0]
+            .1
+            .iter()
+            .find(|(store, ..)| *store == StoreId(2) || *store == State::due_entries().store);
+        assert_eq!(left, None, "it has not expired at offset {newest}");
         assert!(newest > Offset::ZERO || self.fencing == Fencing::Off);
     }
 }

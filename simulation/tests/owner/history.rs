@@ -17,6 +17,8 @@ pub(crate) struct Answered {
     /// The id of its effect; a read has none.
     pub(crate) effect: Option<u64>,
     pub(crate) ids: Vec<u64>,
+    /// Nothing was fresh any more.
+    pub(crate) gone: bool,
     pub(crate) began: u64,
     pub(crate) ended: u64,
 }
@@ -32,6 +34,8 @@ pub(crate) enum Told {
 #[derive(Clone, Debug)]
 pub(crate) struct WatchLog {
     pub(crate) key: String,
+    /// Of what is fresh, and not of the list.
+    pub(crate) fresh: bool,
     pub(crate) began: u64,
     pub(crate) told: Vec<Told>,
 }
@@ -62,6 +66,10 @@ impl History {
             self.check_answers(key, &ids);
             let past = Past::new(&last.trail, last.last);
             for watch in self.watches.iter().filter(|watch| &watch.key == key) {
+                if watch.fresh {
+                    self.check_fresh(watch, &past);
+                    continue;
+                }
                 self.check_beginning(watch, &past);
                 watch.check(&past, &never);
             }
@@ -80,15 +88,38 @@ impl History {
         // The longest trail that was answered before a moment: whoever begins later sees at least that.
         let mut by_began = by_ended.clone();
         by_began.sort_by_key(|op| op.began);
-        let (mut ended, mut longest) = (0, 0);
+        let (mut ended, mut longest, mut gone) = (0, 0, 0);
         for op in by_began {
             while ended < by_ended.len() && by_ended[ended].ended < op.began {
-                longest = longest.max(by_ended[ended].ids.len());
+                let before = by_ended[ended];
+                longest = longest.max(before.ids.len());
+                if before.gone {
+                    gone = gone.max(before.ids.len());
+                }
                 ended += 1;
             }
             let own = op.effect.and_then(|id| op.ids.iter().position(|other| *other == id));
             let seen = own.unwrap_or(op.ids.len());
             assert!(seen >= longest, "{key}: {op:?} does not see what {longest} others had been answered");
+            let back = !op.gone && op.ids.len() <= gone;
+            assert!(!back, "{key}: {op:?} sees what had expired for others, behind {gone}");
+        }
+    }
+
+    /// What is fresh is what was put, each in its place, and never what somebody was told has expired when the watch began.
+    fn check_fresh(&self, watch: &WatchLog, past: &Past<'_>) {
+        let before = self.answered.iter().filter(|op| op.key == watch.key && op.ended < watch.began);
+        let gone = before.filter(|op| op.gone).map(|op| op.ids.len()).max().unwrap_or(0);
+        let mut last = None;
+        for told in &watch.told {
+            let Told::Value(fresh, version) = told else { panic!("{told:?} in {watch:?}") };
+            assert!(last.is_none_or(|last| last < *version), "{told:?} in {watch:?}");
+            last = Some(*version);
+            let Some(Ids(ids)) = fresh else { continue };
+            let place = past.place_at(*version);
+            let put = place.checked_sub(1).map(|before| (past.trail.0[before].id, past.versions[before]));
+            assert_eq!(put, ids.first().map(|id| (*id, *version)), "{told:?} in {watch:?}");
+            assert!(place > gone, "{told:?} had expired for others in {watch:?}");
         }
     }
 

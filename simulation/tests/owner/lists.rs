@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use affinity_keyspace::{Applied, AppliedValue, Condition, Index, Indexed, Master, Partition, Store, View};
 use affinity_types::codec::{CodecError, Decode, Encode};
-use affinity_types::{Epoch, Sequence, Version, varint};
+use affinity_types::{Epoch, EventTime, Sequence, Version, varint};
 use thiserror::Error;
 
 /// The handlers, and what they heard since their owner was made.
@@ -49,8 +49,21 @@ pub(crate) fn parity(list: &Ids) -> u8 {
     u8::from(list.0.len() % 2 == 1)
 }
 
+/// Keys to the id of the last append, for a while.
+pub(crate) const FRESH: Store<str, u64> = Store::new("fresh").expiring_after(FRESH_MS);
+
+/// As long as some dozens of steps, and little longer than wall clocks are apart.
+const FRESH_MS: u64 = 30;
+
+/// Keys by whether their fresh id is odd: what has expired is in it no more.
+const BY_FRESH: Index<str, u64, u8> = Index::new("by_fresh", 1, &FRESH, |id| vec![odd(*id)]);
+
+fn odd(id: u64) -> u8 {
+    u8::from(id % 2 == 1)
+}
+
 /// How many stores there are.
-pub(crate) const STORES: u16 = 2;
+pub(crate) const STORES: u16 = 3;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ids(pub(crate) Vec<u64>);
@@ -75,6 +88,8 @@ pub(crate) struct Effect {
     pub(crate) deletes: bool,
     /// Version of the effect before it: a group's own is not known to its handler.
     pub(crate) after: Version,
+    /// Until when its id is the fresh one.
+    pub(crate) expires: EventTime,
 }
 
 /// All that was done to a list. A place in it is how many effects came before.
@@ -94,6 +109,11 @@ impl Trail {
         self.list_at(self.0.len())
     }
 
+    /// The id that is fresh at `now`.
+    pub(crate) fn fresh(&self, now: EventTime) -> Option<u64> {
+        self.0.last().filter(|effect| effect.expires > now).map(|effect| effect.id)
+    }
+
     pub(crate) fn ids(&self) -> Vec<u64> {
         self.0.iter().map(|effect| effect.id).collect()
     }
@@ -104,6 +124,7 @@ impl Encode for Trail {
         for effect in &self.0 {
             varint::put(out, effect.id << 1 | u64::from(effect.deletes));
             put_version(out, effect.after);
+            varint::put_signed(out, effect.expires.0);
         }
     }
 }
@@ -114,7 +135,8 @@ impl Decode for Trail {
         while !bytes.is_empty() {
             let id = take(&mut bytes)?;
             let after = take_version(&mut bytes)?;
-            effects.push(Effect { id: id >> 1, deletes: id & 1 == 1, after });
+            let expires = varint::take_signed(&mut bytes).ok_or_else(|| CodecError("cut short".into()))?;
+            effects.push(Effect { id: id >> 1, deletes: id & 1 == 1, after, expires: EventTime(expires) });
         }
         Ok(Trail(effects))
     }
@@ -193,6 +215,8 @@ pub(crate) struct Seen {
     pub(crate) last: Version,
     /// Version of the list, likewise.
     pub(crate) version: Option<Version>,
+    /// No id is fresh any more.
+    pub(crate) gone: bool,
 }
 
 impl Encode for Seen {
@@ -200,6 +224,7 @@ impl Encode for Seen {
         put_version(out, self.last);
         out.push(u8::from(self.version.is_some()));
         put_version(out, self.version.unwrap_or_default());
+        out.push(u8::from(self.gone));
         self.trail.encode(out);
     }
 }
@@ -209,7 +234,8 @@ impl Decode for Seen {
         let last = take_version(&mut bytes)?;
         let there = take(&mut bytes)? == 1;
         let version = Some(take_version(&mut bytes)?).filter(|_| there);
-        Ok(Seen { trail: Trail::decode(bytes)?, last, version })
+        let gone = take(&mut bytes)? == 1;
+        Ok(Seen { trail: Trail::decode(bytes)?, last, version, gone })
     }
 }
 
@@ -221,6 +247,8 @@ pub(crate) enum Refusal {
     Torn,
     #[error("an index does not agree with the list")]
     Unindexed,
+    #[error("a value expired early, or too late")]
+    Untimely,
 }
 
 /// Whether a list is found by its first and its last id, and by no other as its last one.
@@ -235,9 +263,36 @@ fn is_indexed(
     by_id(first) == [key] && by_last(last) == [key] && not_last
 }
 
+/// Whether a key is found by its fresh id, and not at all without one.
+fn is_listed(key: &str, fresh: Option<u64>, by_fresh: impl Fn(u8) -> Vec<String>) -> bool {
+    let is_in = |parity| by_fresh(parity).iter().any(|other| other == key);
+    [0, 1].into_iter().all(|parity| is_in(parity) == (fresh.map(odd) == Some(parity)))
+}
+
+/// Keeps the id of an append fresh, in one of the ways there are; answers until when.
+fn freshen(cx: &mut Master<'_>, key: &str, id: u64) -> EventTime {
+    let now = cx.now();
+    match id % 4 {
+        0 | 1 => {
+            cx.put(&FRESH, key, &id);
+            now.plus_ms(FRESH_MS)
+        }
+        2 => {
+            let expires = now.plus_ms(id % 10);
+            cx.put_until(&FRESH, key, &id, expires);
+            expires
+        }
+        _ => {
+            let happened = now.minus_ms(id % 40);
+            cx.put_at(&FRESH, key, &id, happened);
+            happened.plus_ms(FRESH_MS)
+        }
+    }
+}
+
 impl Partition for Lists {
-    const STORES: &'static [&'static str] = &["lists", "trails"];
-    const INDICES: &'static [&'static dyn Indexed] = &[&BY_ID, &BY_LAST, &BY_PARITY];
+    const STORES: &'static [&'static str] = &["lists", "trails", "fresh"];
+    const INDICES: &'static [&'static dyn Indexed] = &[&BY_ID, &BY_LAST, &BY_PARITY, &BY_FRESH];
     const LISTENS: bool = true;
     type Command = Command;
     type Query = String;
@@ -256,9 +311,21 @@ impl Partition for Lists {
         {
             return Err(Refusal::Unindexed);
         }
+        let now = cx.now();
+        if cx.get(&FRESH, key) != trail.fresh(now) {
+            return Err(Refusal::Untimely);
+        }
+        if !is_listed(key, trail.fresh(now), |odd| cx.by(&BY_FRESH, &odd, 9)) {
+            return Err(Refusal::Untimely);
+        }
         let last = cx.version(&TRAILS, key).unwrap_or_default();
         let version = cx.version(&LISTS, key);
-        let effect = Effect { id: command.id, deletes: command.act == Act::Delete, after: last };
+        let mut effect = Effect {
+            id: command.id,
+            deletes: command.act == Act::Delete,
+            after: last,
+            expires: EventTime(i64::MIN),
+        };
         match (command.act, command.condition) {
             (Act::Append, condition) => {
                 let mut list = list.unwrap_or_default();
@@ -269,8 +336,12 @@ impl Partition for Lists {
                         cx.put_if(&LISTS, key, condition, &list).map_err(|_| Refusal::Changed)?;
                     }
                 }
+                effect.expires = freshen(cx, key, command.id);
             }
-            (Act::Delete, _) => cx.delete(&LISTS, key),
+            (Act::Delete, _) => {
+                cx.delete(&LISTS, key);
+                cx.delete(&FRESH, key);
+            }
             (Act::Tell, _) => {}
         }
         if command.act != Act::Tell {
@@ -279,7 +350,8 @@ impl Partition for Lists {
         }
         let event = Event { id: command.id, place: trail.0.len(), changes: command.act != Act::Tell };
         cx.send(&LISTS, key, &event);
-        Ok(Seen { trail, last, version })
+        let gone = trail.fresh(now).is_none();
+        Ok(Seen { trail, last, version, gone })
     }
 
     fn query(&self, cx: &View<'_>, key: &String) -> Result<Seen, Refusal> {
@@ -294,8 +366,15 @@ impl Partition for Lists {
         {
             return Err(Refusal::Unindexed);
         }
+        let fresh = cx.get(&FRESH, key);
+        if fresh != trail.fresh(cx.now()) {
+            return Err(Refusal::Untimely);
+        }
+        if !is_listed(key, fresh, |odd| cx.by(&BY_FRESH, &odd, 9)) {
+            return Err(Refusal::Untimely);
+        }
         let last = cx.version(&TRAILS, key).unwrap_or_default();
-        Ok(Seen { trail, last, version: cx.version(&LISTS, key) })
+        Ok(Seen { trail, last, version: cx.version(&LISTS, key), gone: fresh.is_none() })
     }
 
     fn changed(&self, applied: &Applied<'_>) {

@@ -109,6 +109,7 @@ fn the_simulation_finds_a_missing_protection() {
         P::RequestWindow,
         P::ReplyAfterAck,
         P::TakeOverOrder,
+        P::ExpiryByDelete,
     ];
     let found = all.map(|p| {
         (

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::history::{Told, WatchLog};
-use crate::lists::{Event, Ids, LISTS, Lists};
+use crate::lists::{Event, FRESH, Ids, LISTS, Lists};
 use crate::world::World;
 
 pub(crate) struct Watching {
@@ -67,9 +67,11 @@ fn told(update: &Update) -> Told {
 impl World {
     pub(crate) fn watch(&mut self, c: usize, key: String) {
         let Some((node, handle)) = self.somebody() else { return };
-        if let Ok(reply) = handle.begin_watch(LISTS.name(), Bytes::from(key.clone())) {
-            self.trace.note(format_args!("client {c} watches {key} at node {node}"));
-            let log = WatchLog { key, began: self.time.micros(), told: Vec::new() };
+        let fresh = self.random.once_in(3);
+        let store = if fresh { FRESH.name() } else { LISTS.name() };
+        if let Ok(reply) = handle.begin_watch(store, Bytes::from(key.clone())) {
+            self.trace.note(format_args!("client {c} watches {store} {key} at node {node}"));
+            let log = WatchLog { key, fresh, began: self.time.micros(), told: Vec::new() };
             self.clients[c].watch = Some(Watching { node, log, state: State::Asked(reply) });
         }
     }
