@@ -37,6 +37,7 @@ const BENCHES: &[Bench] = &[
     owner::READ,
     owner::SCAN,
     owner::REPLAY,
+    owner::TTL,
     owner::WATCH_FANOUT,
     owner::MEMORY,
 ];

@@ -10,6 +10,7 @@ mod open_loop;
 mod read;
 mod replay;
 mod scan;
+mod ttl;
 mod values;
 mod write;
 
@@ -20,6 +21,7 @@ pub(crate) use memory::MEMORY;
 pub(crate) use read::READ;
 pub(crate) use replay::REPLAY;
 pub(crate) use scan::SCAN;
+pub(crate) use ttl::TTL;
 pub(crate) use write::{WRITE_HOT_KEY, WRITE_MANY_KEYS, WRITE_MUCH_STATE};
 
 use std::sync::Arc;
