@@ -397,12 +397,12 @@ impl<'a> Master<'a> {
     }
 
     /// Sends a message to another key, of another keyspace perhaps, exactly once, after this command's changes are acknowledged.
-    /// What the receiver answers is dropped; if it refuses, the message comes back to [`Partition::refused`].
+    /// What the receiver answers is dropped; if it refuses, the message comes back to [`Partition::refused`](crate::Partition::refused).
     pub fn emit<K: Encode + ?Sized, M: Encode>(&mut self, to: &Destination<K, M>, key: &K, message: &M) {
         self.emissions.emitted.push(Emitted::tell(to, key, message));
     }
 
-    /// The same, and the answer comes to [`Partition::answered`]; with answer or refusal comes `tag`.
+    /// The same, and the answer comes to [`Partition::answered`](crate::Partition::answered); with answer or refusal comes `tag`.
     pub fn emit_asking<K: Encode + ?Sized, M: Encode>(
         &mut self,
         to: &Destination<K, M>,
