@@ -21,6 +21,7 @@ use bytes::Bytes;
 use crate::expiry::{self, Due, DueChanges, DueEntries, Expiring};
 use crate::indices::{self, IndexDefinition, Indices};
 use crate::requests::{NEVER, RequestSettings};
+use crate::stale::{put_marks, put_notes, read_mark};
 use crate::{Error, Heard, HeardValue, PendingValue, Requests, Result, StoreNames};
 
 /// Leases are forgotten after so many times their length: the drift of clocks is less than that allows.
@@ -34,7 +35,7 @@ const FORGOTTEN_MAX: usize = 1024;
 const WINDOW_KEPT: u8 = 1;
 
 /// The store of what is known of the log and not in it: marks of stale keys, each a store's number and a key of it.
-const LOCAL: StoreId = StoreId(StoreId::LAST.0 - 1);
+pub(crate) const LOCAL: StoreId = StoreId(StoreId::LAST.0 - 1);
 
 /// What applying noticed, group by group, in the order of the log.
 #[derive(Debug)]
@@ -114,10 +115,10 @@ pub enum KeepRequests {
 
 /// A partition's state at an offset of its log.
 pub struct State {
-    memstore: Box<dyn MemStore>,
-    names: StoreNames,
+    pub(crate) memstore: Box<dyn MemStore>,
+    pub(crate) names: StoreNames,
     topic: TopicId,
-    keep: KeepRequests,
+    pub(crate) keep: KeepRequests,
     next: Offset,
     epoch: Epoch,
     time: EventTime,
@@ -127,7 +128,7 @@ pub struct State {
     positions: BTreeMap<String, Offset>,
     leases: BTreeMap<Epoch, Lease>,
     /// Keys whose last record in the log is a stale one.
-    stale: BTreeSet<Place>,
+    pub(crate) stale: BTreeSet<Place>,
     indices: Indices,
     /// What a listener is still to hear, if there is one.
     pub(crate) heard: Option<Vec<Heard>>,
@@ -621,82 +622,6 @@ impl State {
     pub fn due_entries() -> Scan {
         expiry::entries()
     }
-
-    /// Keys whose last record in the log is a stale one, which hides the valid one from compaction: to be repaired by the
-    /// master.
-    pub fn stale(&self) -> &BTreeSet<Place> {
-        &self.stale
-    }
-
-    /// The stale keys that these groups mend.
-    fn mended(&self, groups: &[Own<'_>]) -> BTreeMap<Place, bool> {
-        if self.stale.is_empty() {
-            return BTreeMap::new();
-        }
-        let changed = groups.iter().flat_map(|group| group.changes);
-        let repaired = groups.iter().flat_map(|group| group.repairs);
-        let changed = changed.map(|(store, key, _)| (*store, key.clone()));
-        changed.chain(repaired.cloned()).map(|place| (place, false)).collect()
-    }
-
-    /// Which marks of stale keys change in the store, if it keeps them: what is in memory alone reads the log again.
-    fn marks(&self, changes: &BTreeMap<Place, bool>) -> Vec<(Vec<u8>, bool)> {
-        if self.keep == KeepRequests::InWindow {
-            return Vec::new();
-        }
-        let changes = changes.iter().filter(|(place, stale)| self.stale.contains(*place) != **stale);
-        changes.map(|((store, key), stale)| ([&store.0.to_be_bytes(), &key[..]].concat(), *stale)).collect()
-    }
-
-    fn mark(&mut self, changes: BTreeMap<Place, bool>) {
-        for (place, stale) in changes {
-            if stale {
-                self.stale.insert(place);
-            } else {
-                self.stale.remove(&place);
-            }
-        }
-    }
-
-    /// The record that repairs a stale key: its valid value, under the version it had; of one that has none, a deletion.
-    ///
-    /// # Errors
-    /// If the memstore cannot be read.
-    pub fn repair(&self, (store, key): &Place) -> Result<Record> {
-        let value = self.memstore.get(*store, key)?;
-        let repairs = value.as_ref().map_or(Version::default(), Value::version);
-        let expires = value.as_ref().and_then(Value::expires);
-        let bytes = value.map(|value| Bytes::copy_from_slice(value.bytes()));
-        let (kind, key) = self.names.key_of(*store, key);
-        Ok(Record { kind, expires, repairs: Some(repairs), ..Record::new(key, bytes) })
-    }
-}
-
-fn put_marks<'a>(marks: &'a [(Vec<u8>, bool)], batch: &mut Batch<'a>) {
-    for (key, stale) in marks {
-        if *stale {
-            batch.put(LOCAL, key, Value::new(&[], Version::default()));
-        } else {
-            batch.remove(LOCAL, key);
-        }
-    }
-}
-
-fn put_notes<'a>(notes: &'a [(Vec<u8>, Option<Vec<u8>>)], batch: &mut Batch<'a>) {
-    for (key, note) in notes {
-        match note {
-            Some(note) => batch.put(LOCAL, key, Value::new(note, Version::default())),
-            None => batch.remove(LOCAL, key),
-        }
-    }
-}
-
-fn read_mark(key: &[u8]) -> Option<Place> {
-    if indices::is_note(key) {
-        return None;
-    }
-    let (store, key) = key.split_first_chunk::<2>()?;
-    Some((StoreId(u16::from_be_bytes(*store)), Bytes::copy_from_slice(key)))
 }
 
 /// Where applying a batch has come.

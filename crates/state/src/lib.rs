@@ -16,6 +16,7 @@ mod index_watch;
 pub mod indices;
 mod pending;
 mod requests;
+mod stale;
 mod stores;
 mod watches;
 
