@@ -96,7 +96,7 @@ impl<'a> View<'a> {
         View { state, pending, now, saw, fault, expired, scratch }
     }
 
-    /// The partition's time: the later of the owner's clock and the log's last timestamp.
+    /// The partition's time: the latest of the owner's clock, the log's last timestamp and that of what was sent.
     #[must_use]
     pub fn now(&self) -> EventTime {
         self.now

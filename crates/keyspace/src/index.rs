@@ -120,16 +120,16 @@ impl<K: ?Sized + 'static, V: Decode + 'static, I: Encode + 'static> Indexed for 
     }
 
     fn keys(&self, value: &[u8], show: &mut dyn FnMut(&[u8])) -> Result<(), CodecError> {
-        let value = V::decode(value)?;
-        let keys = catch_unwind(AssertUnwindSafe(|| (self.keys)(&value)));
-        let keys = keys.map_err(|_| CodecError("the function of the index panicked".into()))?;
-        let mut bytes = Vec::new();
-        for key in keys {
-            bytes.clear();
-            key.encode(&mut bytes);
-            show(&bytes);
-        }
-        Ok(())
+        let shown = catch_unwind(AssertUnwindSafe(|| {
+            let mut bytes = Vec::new();
+            for key in (self.keys)(&V::decode(value)?) {
+                bytes.clear();
+                key.encode(&mut bytes);
+                show(&bytes);
+            }
+            Ok(())
+        }));
+        shown.unwrap_or_else(|_| Err(CodecError("the function of the index panicked".into())))
     }
 }
 

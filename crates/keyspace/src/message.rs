@@ -1,5 +1,6 @@
 //! What an owner is sent.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use affinity_memstore::StoreId;
@@ -65,13 +66,25 @@ impl<A, E> Waiting<A, E> {
         Waiting { first: self.first.take(), more: std::mem::take(&mut self.more) }
     }
 
+    /// How many wait.
+    pub(crate) fn count(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more.len()
+    }
+
+    /// How many asked again.
+    pub(crate) fn retries(&self) -> usize {
+        self.more.len()
+    }
+
     /// Gives all the answer, the last one without a copy.
     pub(crate) fn answer(self, answer: A)
     where
         A: Clone,
     {
         for reply in self.more {
-            let _ = reply.send(Ok(answer.clone()));
+            // A panic of the application's code is this asker's alone: it happened, and cannot be told.
+            let copy = catch_unwind(AssertUnwindSafe(|| answer.clone()));
+            let _ = reply.send(copy.map_err(|_| Failure::Unknown));
         }
         if let Some(reply) = self.first {
             let _ = reply.send(Ok(answer));

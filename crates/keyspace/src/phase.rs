@@ -8,7 +8,7 @@
 //!     │ another is named             │ this node is                                     ▼
 //!     └───────────── Checking ───────┘          Serving ◀────────── Replaying ◀────── Barring
 //!                        ▲                         │
-//!                        └─ fenced, outbid, or an unknown outcome
+//!                        └─ fenced, outbid, an unknown outcome, or a writer that could not be opened
 //! ```
 //!
 //! The order is that of the take-over model (`simulation`): read the coordinator, prepare the writer, win the epoch, append the barrier, replay
@@ -42,6 +42,8 @@ pub enum Phase {
     Serving(Epoch),
     /// Was fenced or met a higher epoch: asks the coordinator whether it still names this node.
     Checking(Epoch),
+    /// The same, and it was asked to take over meanwhile: it does so whoever is named.
+    Insisting(Epoch),
 }
 
 /// What happens to an owner.
@@ -213,6 +215,16 @@ pub fn step(phase: Phase, event: Event, candidate: &Candidate<'_>) -> (Phase, Ve
                 (P::Standby, vec![A::StepDown(Cause::Replaced)])
             }
         }
+        (P::Checking(epoch), E::Promote) => (P::Insisting(epoch), vec![]),
+        (P::Insisting(epoch), E::Read(seen)) => {
+            match step(P::Checking(epoch), E::Read(seen.clone()), candidate) {
+                (P::Standby, mut actions) => {
+                    actions.push(A::Prepare);
+                    (P::Preparing(seen), actions)
+                }
+                named => named,
+            }
+        }
         (phase, E::Failed) => (phase, vec![A::Wait]),
         (phase, E::Retry) => retry(phase),
         (phase, _) => (phase, vec![]),
@@ -229,15 +241,14 @@ fn elect(seen: &Seen, highest: Epoch, candidate: &Candidate<'_>) -> (Phase, Vec<
 
 /// What was tried last in a phase, once more.
 fn retry(phase: Phase) -> (Phase, Vec<Action>) {
-    let again = match &phase {
-        Phase::Reading | Phase::Checking(_) => vec![Action::Read],
+    let again = match phase {
+        Phase::Reading | Phase::Checking(_) | Phase::Insisting(_) => vec![Action::Read],
         Phase::Preparing(_) => vec![Action::Prepare],
         Phase::Measuring(_) => vec![Action::Measure],
-        Phase::Opening(_) => vec![Action::DropWriter, Action::Read],
+        // A preparation is used up by trying to open it, and another may have been elected meanwhile, who is not to be deposed.
+        Phase::Opening(epoch) => return (Phase::Checking(epoch), vec![Action::DropWriter, Action::Read]),
         _ => vec![],
     };
-    // A preparation is used up by trying to open it.
-    let phase = if matches!(phase, Phase::Opening(_)) { Phase::Reading } else { phase };
     (phase, again)
 }
 
@@ -346,6 +357,31 @@ mod tests {
     }
 
     #[test]
+    fn whose_writer_could_not_be_opened_goes_on_only_while_it_is_named() {
+        for (answer, phase_after, last) in [
+            (seen(6, "me"), Phase::Preparing(seen(6, "me")), Action::Prepare),
+            (seen(7, "other"), Phase::Standby, Action::StepDown(Cause::Replaced)),
+        ] {
+            let events = [Event::Failed, Event::Retry, Event::Read(answer)];
+            let (phase, done) = walk(Phase::Opening(Epoch(6)), events);
+            assert_eq!(phase, phase_after);
+            assert_eq!(done, [Action::Wait, Action::DropWriter, Action::Read, last]);
+        }
+    }
+
+    #[test]
+    fn who_is_promoted_while_it_asks_takes_over_whoever_is_named() {
+        for (answer, actions) in [
+            (seen(6, "me"), vec![Action::Prepare]),
+            (seen(7, "other"), vec![Action::StepDown(Cause::Replaced), Action::Prepare]),
+        ] {
+            let events = [Event::Promote, Event::Read(answer.clone())];
+            let (phase, done) = walk(Phase::Checking(Epoch(6)), events);
+            assert_eq!((phase, done), (Phase::Preparing(answer), actions));
+        }
+    }
+
+    #[test]
     fn what_comes_late_changes_nothing() {
         for event in [Event::Opened, Event::Prepared, Event::Fenced, Event::Barred(Offset(1)), Event::Retry] {
             assert_eq!(walk(Phase::Standby, [event]), (Phase::Standby, vec![]));
@@ -359,6 +395,7 @@ mod tests {
             (Phase::Preparing(seen(1, "x")), Action::Prepare),
             (Phase::Measuring(seen(1, "x")), Action::Measure),
             (Phase::Checking(Epoch(1)), Action::Read),
+            (Phase::Insisting(Epoch(1)), Action::Read),
         ];
         for (phase, action) in cases {
             assert_eq!(

@@ -139,8 +139,8 @@ impl<P: Partition> Router<P> {
     /// longer: see [`RouterSettings`]. `within` should be shorter than requests are remembered.
     ///
     /// # Errors
-    /// What tells for sure that it was not applied (the handler's own error, `Conflict`, `RequestExpired` and the like) comes
-    /// at once. `Unavailable`, `Overloaded` and `Unknown` are tried again until there is no time for another try; then
+    /// What tells for sure that it was not applied (the handler's own error, `Conflict` and the like) comes at once, and so does
+    /// `RequestExpired`, as `Unknown` if the outcome of an earlier try was unknown. `Unavailable`, `Overloaded` and `Unknown` are tried again until there is no time for another try; then
     /// `Unknown` if the outcome of any try was unknown, else the last failure.
     pub async fn ask_as<K: Encode + ?Sized>(
         &self,
@@ -160,7 +160,9 @@ impl<P: Partition> Router<P> {
             let failure = match self.try_once(owner, command.clone(), Some(request), deadline).await {
                 Ok(answer) => return Ok(answer),
                 // Of an earlier try nothing is known by that.
-                Err(Failure::DeadlinePassed) if unknown => return Err(Failure::Unknown),
+                Err(Failure::DeadlinePassed | Failure::RequestExpired) if unknown => {
+                    return Err(Failure::Unknown);
+                }
                 Err(failure) => failure,
             };
             unknown |= matches!(failure, Failure::Unknown);

@@ -12,14 +12,15 @@ pub enum Reads {
     Strict,
 }
 
-/// Limits and times of an owner, fixed while it runs.
+/// Limits and times of an owner, fixed while it runs. A limit of 0 would let nothing happen, and counts as 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnerSettings {
     /// Messages that wait for the owner; a further one is `Overloaded`. Default 4096.
     pub queue_max: usize,
     /// Groups in flight; at the limit messages wait in the queue. The log's own limit counts too. Default 512.
     pub pending_max: usize,
-    /// Reads that wait for their release; at the limit messages wait in the queue. Default 4096.
+    /// Reads that wait for their release, replies to writes that an earlier lease holds back, and those who asked again for an
+    /// answer that is under way, together; at the limit messages wait in the queue. Default 4096.
     pub held_reads_max: usize,
     /// Messages handled before the owner lets other tasks run. Default 256.
     pub turn_max: usize,
@@ -43,6 +44,9 @@ pub struct OwnerSettings {
     pub idle_noop_ms: u64,
     /// Wait before a step of taking over that failed is tried again, in milliseconds. Default 50.
     pub retry_ms: u64,
+    /// Longest call to the coordinator or the log while taking over, in milliseconds: then it counts as failed, or its outcome
+    /// as unknown. Default 10 000.
+    pub call_timeout_ms: u64,
     /// Values or entries that one poll of the owner handles while an index is built or dropped. Default 256.
     pub index_step_max: usize,
     /// Keys that a watch of an index key begins with; one of an index key that more have is `Invalid`. Default 10 000.
@@ -87,6 +91,7 @@ impl Default for OwnerSettings {
             clock_drift_percent: 5,
             idle_noop_ms: 5000,
             retry_ms: 50,
+            call_timeout_ms: 10_000,
             index_step_max: 256,
             index_watch_keys_max: 10_000,
             effect_tries: 3,
@@ -99,6 +104,20 @@ impl Default for OwnerSettings {
             watches: WatchSettings::default(),
             #[cfg(feature = "mutants")]
             removed: None,
+        }
+    }
+}
+
+impl OwnerSettings {
+    /// The same settings, with limits that let something happen.
+    pub(crate) fn bounded(self) -> OwnerSettings {
+        OwnerSettings {
+            queue_max: self.queue_max.max(1),
+            pending_max: self.pending_max.max(1),
+            held_reads_max: self.held_reads_max.max(1),
+            turn_max: self.turn_max.max(1),
+            index_step_max: self.index_step_max.max(1),
+            ..self
         }
     }
 }

@@ -13,7 +13,7 @@ use affinity_keyspace::{
 use affinity_log::memory::{ChannelId, Delivery, Fault, MemoryLog};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
 use affinity_memstore::{Limits, MemoryStore};
-use affinity_state::{KeepRequests, Update};
+use affinity_state::{KeepRequests, RequestSettings, Update};
 use affinity_types::codec::Encode;
 use affinity_types::{Clock, EventTime, Key, PartitionId};
 use bytes::Bytes;
@@ -407,6 +407,30 @@ async fn an_outcome_that_stays_unknown_is_never_reported_as_a_refusal() {
         let (answer, ()) = tokio::join!(router.ask_with_retry("a", add(1), ms(500)), disturb);
         assert_eq!(answer, Err(Failure::Unknown), "late: {late}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_applied_and_forgotten_is_unknown() {
+    let requests =
+        RequestSettings { request_window_ms: 50, request_skew_max_ms: 0, ..RequestSettings::default() };
+    let mut keyspace = Keyspace::with(1, OwnerSettings { requests, ..OwnerSettings::default() }).await;
+    keyspace.serve();
+    let router = keyspace.router();
+    assert_eq!(count(&router, "a").await, 0);
+    keyspace.log.deliver(Delivery::Manual);
+    let disturb = async {
+        keyspace.until(|status| status.pending == 1).await;
+        keyspace.order(Control::Demote);
+        keyspace.until(|status| status.phase == "standby").await;
+        keyspace.log.deliver(Delivery::Automatic);
+        advance(Duration::from_millis(100)).await;
+        keyspace.order(Control::Promote);
+    };
+    let (request, began) = (router.next_request(), Instant::now());
+    let (answer, ()) = tokio::join!(router.ask_as(request, "a", add(1), ms(5000)), disturb);
+    assert_eq!(answer, Err(Failure::Unknown));
+    assert!(began.elapsed() < Duration::from_secs(5), "a further try would do no better");
+    assert_eq!(router.ask_as(request, "a", add(1), None).await, Err(Failure::RequestExpired));
 }
 
 #[tokio::test(start_paused = true)]

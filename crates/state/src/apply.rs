@@ -20,12 +20,10 @@ use bytes::Bytes;
 
 use crate::expiry::{self, Due, DueChanges, DueEntries, Expiring};
 use crate::indices::{self, IndexDefinition, Indices};
+use crate::leases::{Lease, read_lease};
 use crate::requests::{NEVER, RequestSettings};
 use crate::stale::{put_marks, put_notes, read_mark};
 use crate::{Error, Heard, HeardValue, PendingValue, Requests, Result, StoreNames};
-
-/// Leases are forgotten after so many times their length: the drift of clocks is less than that allows.
-const LEASES_KEPT: u64 = 4;
 
 /// Most requests that are forgotten for their age between two batches: a store on disk has to remove each.
 const FORGOTTEN_MAX: usize = 1024;
@@ -34,7 +32,7 @@ const FORGOTTEN_MAX: usize = 1024;
 /// there is one.
 const WINDOW_KEPT: u8 = 1;
 
-/// The store of what is known of the log and not in it: marks of stale keys, each a store's number and a key of it.
+/// The store of what is known of the log and not in it: marks of stale keys, each a store's number and a key of it, and notes.
 pub(crate) const LOCAL: StoreId = StoreId(StoreId::LAST.0 - 1);
 
 /// What applying noticed, group by group, in the order of the log.
@@ -70,15 +68,6 @@ pub enum Noted<'a> {
         /// Whether nothing but the record's place has changed.
         repair: bool,
     },
-}
-
-/// The read lease of an epoch that is over, or under way elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// Its length in milliseconds, as its barrier says.
-    pub lease_ms: u64,
-    /// When its last valid record was received, by the reader's elapsed time.
-    pub heard: Duration,
 }
 
 /// A group of one's own that was acknowledged.
@@ -126,7 +115,7 @@ pub struct State {
     /// How many of them were forgotten for their age since the last batch, which is to tell the memstore.
     forgotten: usize,
     positions: BTreeMap<String, Offset>,
-    leases: BTreeMap<Epoch, Lease>,
+    pub(crate) leases: BTreeMap<Epoch, Lease>,
     /// Keys whose last record in the log is a stale one.
     pub(crate) stale: BTreeSet<Place>,
     indices: Indices,
@@ -166,9 +155,10 @@ impl State {
         let (next, epoch, time) = memstore
             .checkpoint()
             .map_or((Offset::ZERO, Epoch::NONE, EventTime(i64::MIN)), |c| (c.next, c.epoch, c.time));
-        let (positions, leases) = (BTreeMap::new(), BTreeMap::new());
+        let (positions, mut leases) = (BTreeMap::new(), BTreeMap::new());
         let mut stale = BTreeSet::new();
-        memstore.scan(At::Newest, &Scan::all(LOCAL), &mut |key, _| {
+        memstore.scan(At::Newest, &Scan::all(LOCAL), &mut |key, value| {
+            leases.extend(read_lease(key, value.bytes()));
             stale.extend(read_mark(key));
             ControlFlow::Continue(())
         })?;
@@ -318,23 +308,6 @@ impl State {
         &self.positions
     }
 
-    /// The leases of epochs that were not this process' own, as far as they may still run.
-    pub fn leases(&self) -> impl Iterator<Item = (Epoch, Lease)> + '_ {
-        self.leases.iter().map(|(epoch, lease)| (*epoch, *lease))
-    }
-
-    /// What the store held when it was opened does not tell when a master was heard last: for all its epochs, `heard`.
-    pub fn assume_lease(&mut self, lease_ms: u64, heard: Duration) {
-        if self.epoch > Epoch::NONE {
-            self.leases.insert(self.epoch, Lease { lease_ms, heard });
-        }
-    }
-
-    /// The leases of `epoch` and those before it are over or given up.
-    pub fn forget_leases(&mut self, epoch: Epoch) {
-        self.leases.retain(|e, _| *e > epoch);
-    }
-
     /// The value of a key as the log has it.
     ///
     /// # Errors
@@ -384,6 +357,7 @@ impl State {
             marks: BTreeMap::new(),
             heard: Vec::new(),
             due: self.due.changes(),
+            leases: Vec::new(),
         };
         let mut batch = self.batch(self.next, self.epoch, self.time);
         batch.reserve(log.groups().len());
@@ -408,6 +382,7 @@ impl State {
             *late = std::mem::take(&mut entries);
         }
         put_notes(&notes, &mut batch);
+        put_notes(&reached.leases, &mut batch);
         entries.iter().for_each(|change| change.put_into(&mut batch));
         let heard = self.recall(std::mem::take(&mut reached.heard))?;
         let due = DueEntries::of(&self.due, &reached.due, &*self.memstore)?;
@@ -454,11 +429,7 @@ impl State {
                     return Ok(());
                 }
                 let value = record.value().map(Control::parse).transpose()?;
-                self.begin_lease(
-                    epoch,
-                    value.and_then(|value| value.lease_ms()).unwrap_or(0),
-                    reached.received,
-                );
+                self.begin_lease(epoch, value.and_then(|value| value.lease_ms()).unwrap_or(0), reached);
                 note(Noted::Barrier { epoch, offset });
                 continue;
             }
@@ -500,14 +471,6 @@ impl State {
         }
         note(Noted::Applied { version });
         Ok(())
-    }
-
-    /// A mastership begins, with leases of this length; those that ran out long ago, however clocks drift, are forgotten.
-    fn begin_lease(&mut self, epoch: Epoch, lease_ms: u64, received: Duration) {
-        self.leases.retain(|_, lease| {
-            lease.heard + Duration::from_millis(lease.lease_ms.saturating_mul(LEASES_KEPT)) > received
-        });
-        self.leases.insert(epoch, Lease { lease_ms, heard: received });
     }
 
     /// Applies groups of one's own that were acknowledged, contiguously, as one step.
@@ -625,10 +588,10 @@ impl State {
 }
 
 /// Where applying a batch has come.
-struct Reached<'a> {
+pub(crate) struct Reached<'a> {
     epoch: Epoch,
     time: EventTime,
-    received: Duration,
+    pub(crate) received: Duration,
     requests: Vec<(Offset, EventTime, Request)>,
     /// Keys that became stale, or are no more.
     marks: BTreeMap<Place, bool>,
@@ -636,6 +599,8 @@ struct Reached<'a> {
     heard: Vec<Heard>,
     /// What expires, and what no longer does.
     due: DueChanges<'a>,
+    /// Notes of leases that began, or are forgotten.
+    pub(crate) leases: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 /// A request as the memstore keeps it: the time of its group, then its attribute's bytes.

@@ -7,7 +7,7 @@ use affinity_types::{Record, Version};
 use bytes::Bytes;
 
 use crate::apply::{LOCAL, Own, Place, State};
-use crate::{KeepRequests, Result, indices};
+use crate::{KeepRequests, Result, indices, leases};
 
 impl State {
     /// Keys whose last record in the log is a stale one, which hides the valid one from compaction: to be repaired by the
@@ -80,7 +80,7 @@ pub(crate) fn put_notes<'a>(notes: &'a [(Vec<u8>, Option<Vec<u8>>)], batch: &mut
 }
 
 pub(crate) fn read_mark(key: &[u8]) -> Option<Place> {
-    if indices::is_note(key) {
+    if indices::is_note(key) || leases::is_note(key) {
         return None;
     }
     let (store, key) = key.split_first_chunk::<2>()?;

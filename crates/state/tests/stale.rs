@@ -1,4 +1,4 @@
-//! Keys that a stale record has hit: who they are outlives a restart, since their last record in the log is not their own.
+//! What the log does not tell again after a restart: keys that a stale record has hit, and how long leases are.
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
 use std::collections::BTreeSet;
@@ -116,4 +116,37 @@ fn stale_keys_are_known_after_a_restart_until_they_are_mended() {
     assert!(read(&mut *tail(&log, &state), &mut state).is_empty(), "a repair tells nobody anything");
     drop(state);
     assert!(stale(&open(dir.path())).is_empty());
+}
+
+#[test]
+fn lengths_of_leases_are_known_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = MemoryLog::default();
+    ready(log.create_topic("t", TopicSpec { partitions: 1, cleanup: Cleanup::default() })).unwrap();
+    for group in [
+        barrier_group(Epoch(1), TIME, 3000, 1),
+        write(1, 1, "a", Some("1")),
+        barrier_group(Epoch(2), TIME, 200, 1),
+    ] {
+        log.zombie(&place(), &group).unwrap();
+    }
+    let mut state = open(dir.path());
+    read(&mut *tail(&log, &state), &mut state);
+    drop(state);
+
+    let mut state = open(dir.path());
+    let heard = Duration::from_secs(7);
+    state.assume_leases(300, heard);
+    let leases = |state: &State| state.leases().map(|(e, lease)| (e.0, lease.lease_ms)).collect::<Vec<_>>();
+    assert_eq!(leases(&state), [(1, 3000), (2, 200)]);
+    assert!(state.leases().all(|(_, lease)| lease.heard == heard), "when they were heard is not known");
+    assert!(stale(&state).is_empty(), "they are no marks");
+
+    // One that ran out long ago is forgotten, in the store too.
+    log.zombie(&place(), &barrier_group(Epoch(3), TIME, 100, 1)).unwrap();
+    let batch = tail(&log, &state).poll_batch(&mut Context::from_waker(Waker::noop()));
+    let Poll::Ready(Ok(batch)) = batch else { panic!("it was appended") };
+    state.apply(&batch, heard + Duration::from_secs(2), |_| ()).unwrap();
+    drop(state);
+    assert_eq!(leases(&open(dir.path())), [(1, 3000), (3, 100)]);
 }

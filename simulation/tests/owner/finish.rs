@@ -1,19 +1,21 @@
 //! The end of a run: everything works again, and what there is must be what can have been.
 
 use std::collections::BTreeMap;
+use std::task::{Context, Poll, Waker};
 
 use affinity_keyspace::Control;
+use affinity_log::Log;
 use affinity_log::memory::{Delivery, Fencing};
 use affinity_memstore::StoreId;
 use affinity_state::State;
-use affinity_types::{Clock, Offset};
+use affinity_types::{Clock, Epoch, Offset};
 use tokio::sync::oneshot;
 
 use crate::clients::Client;
 use crate::counts::Counts;
 use crate::lists::Seen;
 use crate::watching::Watching;
-use crate::world::{CLIENTS, KEYS, NODES, World};
+use crate::world::{CLIENTS, KEYS, NODES, World, block};
 
 impl World {
     /// Everything works again: what was asked is answered, and the history must be one that can have been.
@@ -57,9 +59,29 @@ impl World {
         self.check_entries(leader, &at_last);
         self.history.check(&at_last);
         self.check_heard(&at_last);
+        self.check_times();
         self.compare_standbys();
         self.begin_anew(leader);
         self.counts
+    }
+
+    /// Within an epoch, time does not go back in the log.
+    fn check_times(&self) {
+        let mut tail = block(self.log.tail(&self.place, Offset::ZERO)).unwrap();
+        let mut latest = BTreeMap::new();
+        while let Poll::Ready(batch) = tail.poll_batch(&mut Context::from_waker(Waker::noop())) {
+            let batch = batch.unwrap();
+            // Those of no epoch are a stranger's.
+            for group in batch.groups().filter(|group| group.version().epoch > Epoch::NONE) {
+                let before = latest.insert(group.version().epoch, group.time());
+                assert!(
+                    before <= Some(group.time()),
+                    "time goes back to {}, at {}",
+                    group.time(),
+                    group.base()
+                );
+            }
+        }
     }
 
     /// What the log is after compaction makes the same of nothing as it did of those who read all of it.

@@ -188,7 +188,8 @@ impl World {
     pub(crate) fn start(&mut self, n: usize) {
         let settings = OwnerSettings {
             pending_max: 6,
-            lease_ms: LEASE_MS,
+            // Another one with every start: successors have to know how long earlier ones are.
+            lease_ms: LEASE_MS << (self.nodes[n].starts % 2),
             clock_drift_percent: DRIFT_PERCENT,
             idle_noop_ms: 60,
             retry_ms: 5,

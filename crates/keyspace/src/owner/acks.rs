@@ -101,6 +101,7 @@ impl<P: Partition> Owner<P> {
         let receipts = std::mem::take(&mut group.with.receipts);
         if let Some(answer) = group.with.answer.take() {
             let waiting = group.with.waiting.take();
+            self.retries -= waiting.retries();
             self.answer_landed(waiting, answer);
         }
         if !receipts.is_empty() {
@@ -168,13 +169,20 @@ impl<P: Partition> Owner<P> {
             self.own_at = Some(self.now() + Duration::from_millis(self.settings.retry_ms));
         }
         self.expiry.forget();
+        self.retries -= group.with.waiting.retries();
         self.fail_reads_of(sequence);
         group.with.waiting.fail(&Failure::Unavailable);
     }
 
     /// Answers a write that is in the log; while an earlier master may still answer reads from its lease, later.
     pub(super) fn answer_landed(&mut self, waiting: Waiting<P::Answer, P::Error>, answer: P::Answer) {
-        if self.gate_open() { waiting.answer(answer) } else { self.gated.push_back((waiting, answer)) }
+        if self.gate_open() {
+            return waiting.answer(answer);
+        }
+        if waiting.count() > 0 {
+            self.gated.count += waiting.count();
+            self.gated.replies.push_back((waiting, answer));
+        }
     }
 
     pub(super) fn reply_early(&self) -> bool {

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use affinity_log::AppendError;
 use affinity_state::{Expiring, Known, PendingGroup, Update};
-use affinity_types::codec::{Decode, Encode};
+use affinity_types::codec::{CodecError, Decode, Encode};
 use affinity_types::{Attributes, Epoch, Group, Record, Request, RequestId, Sequence, Version};
 
 use super::expiry::Buried;
@@ -52,7 +52,7 @@ impl<P: Partition> Owner<P> {
         if self.refusing
             || self.gap.is_some()
             || self.pending.in_flight() >= self.settings.pending_max
-            || self.reads.len() >= self.settings.held_reads_max
+            || self.held_count() >= self.settings.held_reads_max
         {
             return false;
         }
@@ -72,7 +72,9 @@ impl<P: Partition> Owner<P> {
                 let (reply, hash) = match request {
                     None => (reply, 0),
                     Some(id) => {
-                        let hash = hash(&command.to_bytes());
+                        let Some(hash) = contained(|| hash(&command.to_bytes())) else {
+                            return send(reply, Err(Failure::Panicked));
+                        };
                         match self.look_up(&id, hash, reply) {
                             Some(reply) => (reply, hash),
                             None => return,
@@ -124,12 +126,23 @@ impl<P: Partition> Owner<P> {
             self.settle();
             asked = None;
         }
+        if self.epoch().is_none() {
+            // That broke the partition down.
+            send(reply, Err(Failure::Unavailable));
+            return None;
+        }
         if let Some((theirs, sequence)) = asked {
+            let reply = reply?;
             if theirs != hash {
-                send(reply, Err(Failure::Conflict));
-            } else if let Some(reply) = reply {
+                // Like a read of the other request, which may still be refused.
+                self.hold(Some(sequence), HeldAnswer::Message(reply, Err(Failure::Conflict)));
+            } else {
                 // The same request is in flight: its answer is this one's too.
-                self.pending.with(sequence, |with| with.waiting.push(reply));
+                let retries = &mut self.retries;
+                self.pending.with(sequence, |with| {
+                    with.waiting.push(reply);
+                    *retries += 1;
+                });
             }
             return None;
         }
@@ -139,7 +152,9 @@ impl<P: Partition> Owner<P> {
             Known::New => return Some(reply),
             Known::Answered(bytes) => {
                 // It was applied, and what it answered cannot be told.
-                P::Answer::decode(&bytes).map_err(|error| {
+                let answer = contained(|| P::Answer::decode(&bytes));
+                let answer = answer.unwrap_or_else(|| Err(CodecError("it panicked".into())));
+                answer.map_err(|error| {
                     tracing::error!(partition = %self.name, %error, "a remembered answer cannot be read");
                     Failure::Unknown
                 })
@@ -268,7 +283,7 @@ impl<P: Partition> Owner<P> {
     /// How the changelog is to remember a request.
     fn remembered(&self, asked: &Asked<P>, answer: &P::Answer) -> Result<Option<Request>, Failure<P::Error>> {
         let Some(id) = asked.request else { return Ok(None) };
-        let result = answer.to_bytes();
+        let Some(result) = contained(|| answer.to_bytes()) else { return Err(Failure::Panicked) };
         if result.len() > self.settings.result_max_bytes {
             return Err(Failure::Invalid(
                 "the answer is longer than one that is remembered under a request id",
@@ -325,6 +340,9 @@ impl<P: Partition> Owner<P> {
         reply: tokio::sync::oneshot::Sender<crate::Reply<Watched, P::Error>>,
     ) {
         self.settle();
+        if self.epoch().is_none() {
+            return drop(reply.send(Err(Failure::Unavailable)));
+        }
         let time = self.tick();
         let Subscription { store, key } = &subscription;
         let (version, value, expires) = match self.state.get(*store, key) {
@@ -371,6 +389,11 @@ impl<P: Partition> Asked<P> {
         let Asked { command, request, deadline, reply, .. } = self;
         Message::Command { command, request, deadline, reply }
     }
+}
+
+/// Runs code of the application beside its handlers; `None` if it panicked, which concerns nobody but who asked for it.
+fn contained<T>(run: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(run)).ok()
 }
 
 fn send<A, E>(reply: Option<tokio::sync::oneshot::Sender<crate::Reply<A, E>>>, answer: crate::Reply<A, E>) {

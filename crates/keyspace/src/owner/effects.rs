@@ -420,12 +420,15 @@ impl<P: Partition> Owner<P> {
     /// When effects have to be looked after though nothing comes.
     pub(super) fn effects_at(&self) -> Option<Duration> {
         let outbox = self.outbox.as_ref().filter(|_| self.epoch().is_some())?;
-        let sent = outbox.wake_at(Duration::from_millis(self.settings.effect_clear_ms));
+        let cleared = outbox.clear_at(Duration::from_millis(self.settings.effect_clear_ms));
         let delayed = outbox.first_delayed().map(|(due, _)| {
-            let left = due.0.saturating_sub(self.clock.now().0.max(self.state.time().0)).max(0);
+            let left = due.0.saturating_sub(self.time().0).max(0);
             self.now() + Duration::from_millis(u64::try_from(left).unwrap_or(0))
         });
-        sent.into_iter().chain(delayed).min()
+        // What is appended waits for what hinders that.
+        let appended = cleared.into_iter().chain(delayed).min().filter(|_| self.keeps_up());
+        let appended = appended.map(|at| at.max(self.own_at.unwrap_or_default()));
+        outbox.rests_until().into_iter().chain(appended).min()
     }
 
     /// Receipts of a group that is in the log.

@@ -23,20 +23,19 @@ struct Followed {
 }
 
 impl<P: Partition> Owner<P> {
-    /// Opens the tail that is wanted: always but while serving without a gap.
-    fn want_tail(&mut self) -> bool {
+    /// Whether a tail is wanted (always but while serving without a gap) and may be opened: the answer to a call wakes.
+    pub(super) fn lacks_tail(&self) -> bool {
         let wanted = self.gap.is_some() || !matches!(self.phase, Phase::Serving(_));
-        if self.broken.is_some()
-            || self.tail.is_some()
-            || self.call.is_some()
-            || !wanted
-            || self.tail_at.is_some_and(|at| at > self.now())
-        {
+        wanted && self.broken.is_none() && self.tail.is_none() && self.call.is_none()
+    }
+
+    fn want_tail(&mut self) -> bool {
+        if !self.lacks_tail() || self.tail_at.is_some_and(|at| at > self.now()) {
             return false;
         }
         self.tail_at = None;
         let (log, place, next) = (std::sync::Arc::clone(&self.log), self.place.clone(), self.state.next());
-        self.call = Some(Call::Tail(Box::pin(async move { log.tail(&place, next).await })));
+        self.begin(Call::Tail(Box::pin(async move { log.tail(&place, next).await })));
         true
     }
 
@@ -147,6 +146,9 @@ impl<P: Partition> Owner<P> {
     /// Others have written up to `first`: read it before anything more is acknowledged.
     pub(super) fn read_gap(&mut self, first: affinity_types::Offset) {
         self.settle();
+        if self.epoch().is_none() {
+            return;
+        }
         if self.removed(Protection::Contiguity) {
             let _ = self.state.skip_to(first);
             return;

@@ -91,7 +91,8 @@ impl<P: Partition> Handle<P> {
         Handle { send, orders, shared, names }
     }
 
-    /// Gives an order. It is dropped if four wait already.
+    /// Gives an order. It is dropped if four wait already. One to take over that comes while the owner does so already counts for
+    /// that: who loses an election has to be asked again.
     pub fn order(&self, control: Control) {
         let _ = self.orders.try_send(control);
     }
@@ -302,7 +303,7 @@ impl Phase {
             Phase::Barring(_) => "barring",
             Phase::Replaying(..) => "replaying",
             Phase::Serving(_) => "serving",
-            Phase::Checking(_) => "checking",
+            Phase::Checking(_) | Phase::Insisting(_) => "checking",
         }
     }
 }

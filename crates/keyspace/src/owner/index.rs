@@ -54,6 +54,9 @@ impl<P: Partition> Owner<P> {
         reply: oneshot::Sender<Reply<IndexWatched, P::Error>>,
     ) {
         self.settle();
+        if self.epoch().is_none() {
+            return drop(reply.send(Err(Failure::Unavailable)));
+        }
         let began = match self.keys_of_index(name, prefix) {
             Ok((index, keys)) => match self.watches.watch(index, prefix, Version::default()) {
                 Some(watch) => Ok(IndexWatched { keys, watch: IndexWatch::new(watch) }),

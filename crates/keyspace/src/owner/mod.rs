@@ -121,7 +121,13 @@ pub type Entry = (StoreId, Bytes, Version, Bytes);
 /// A group whose outcome is not known yet.
 type Sent<P> = PendingGroup<InFlight<<P as Partition>::Answer, <P as Partition>::Error>>;
 /// An answer, and who waits for it.
-type Gated<P> = (Waiting<<P as Partition>::Answer, <P as Partition>::Error>, <P as Partition>::Answer);
+type LateReply<P> = (Waiting<<P as Partition>::Answer, <P as Partition>::Error>, <P as Partition>::Answer);
+
+/// Replies that are held back, and how many wait for them.
+struct Gated<P: Partition> {
+    replies: VecDeque<LateReply<P>>,
+    count: usize,
+}
 
 /// What an owner keeps with a group in flight.
 pub(crate) struct InFlight<A, E> {
@@ -166,7 +172,12 @@ impl<A, E> InFlight<A, E> {
     }
 }
 
-/// A call under way, of which there is one at most.
+/// A call under way, of which there is one at most, and when it counts as failed.
+struct UnderWay {
+    call: Call,
+    until: Duration,
+}
+
 enum Call {
     Read(Future<Seen, affinity_cluster::Error>),
     Elect(Future<Cas, affinity_cluster::Error>),
@@ -213,7 +224,7 @@ pub struct Owner<P: Partition> {
     polled_at: Option<Duration>,
     scratch: Scratch,
     held: Held,
-    call: Option<Call>,
+    call: Option<UnderWay>,
     /// When to tell the phase to try again.
     retry_at: Option<Duration>,
     /// When to append something of one's own again: the log has refused the last.
@@ -256,8 +267,10 @@ pub struct Owner<P: Partition> {
     reads: VecDeque<HeldRead<P>>,
     /// Reads have come since the last append.
     read_since: bool,
+    /// How many asked again for what is in flight.
+    retries: usize,
     /// Replies to writes that earlier leases hold back.
-    gated: VecDeque<Gated<P>>,
+    gated: Gated<P>,
     gate: Option<Duration>,
     outbox: Option<outbox::Outbox>,
     inbox: effects::Inbox,
@@ -275,10 +288,11 @@ impl<P: Partition> Owner<P> {
     pub fn new(partition: P, parts: Parts) -> affinity_state::Result<(Owner<P>, Handle<P>)> {
         let Parts { place, topic, name, node, log, coordinator, memstore, keep_requests, .. } = parts;
         let Parts { clock, schemas: (control_schema, store_key_schema), seed, settings, .. } = parts;
+        let settings = settings.bounded();
         let names = StoreNames::new(P::STORES, store_key_schema);
         let mut state = State::open(memstore, names, topic, settings.requests.clone(), keep_requests)?;
         Self::prepare(&mut state, &settings)?;
-        state.assume_lease(settings.lease_ms, clock.elapsed());
+        state.assume_leases(settings.lease_ms, clock.elapsed());
         let (send_order, orders) = mpsc::channel(4);
         let (send, mailbox) = mpsc::channel(settings.queue_max);
         let status = Arc::new(handle::Shared::default());
@@ -330,7 +344,8 @@ impl<P: Partition> Owner<P> {
             expiry: expiry::Expiry::default(),
             reads: VecDeque::new(),
             read_since: false,
-            gated: VecDeque::new(),
+            retries: 0,
+            gated: Gated { replies: VecDeque::new(), count: 0 },
             gate: None,
             outbox: None,
             inbox: effects::Inbox::default(),
@@ -403,29 +418,31 @@ impl<P: Partition> Owner<P> {
     /// When [`poll`](Owner::poll) has to be called again though nothing has come, by the clock's elapsed time.
     #[must_use]
     pub fn wake_at(&self) -> Option<Duration> {
-        let gate = self
-            .gate
-            .filter(|_| !self.gated.is_empty() || !self.inbox.gated.is_empty() || !self.reads.is_empty());
+        let gate = self.gate.filter(|_| self.holds_back() || !self.reads.is_empty());
+        let own_at = self.own_at.filter(|_| self.keeps_up());
         // A master that nobody asks anything looks now and then whether it still is one.
-        let serves = self.epoch().is_some() && self.pending.in_flight() == 0;
-        let looked_at = if self.idles() { self.last_sent_at } else { self.newest_at };
-        let idle = (serves && self.gap.is_none() && !self.refusing)
-            .then(|| looked_at + Duration::from_millis(self.settings.idle_noop_ms));
-        // While a call is under way no tail is opened: its answer wakes.
-        let tail_at = self.tail_at.filter(|_| self.call.is_none());
-        [
+        let every = Duration::from_millis(self.settings.idle_noop_ms);
+        let idle = (self.keeps_up() && self.pending.in_flight() == 0).then(|| {
+            if self.idles() {
+                own_at.max(Some(self.last_sent_at + every))
+            } else {
+                Some(self.newest_at + every)
+            }
+        });
+        let tail_at = self.tail_at.filter(|_| self.lacks_tail());
+        let call_until = self.call.as_ref().map(|call| call.until);
+        let times = [
             self.retry_at,
-            self.own_at,
+            own_at,
             tail_at,
             gate,
-            idle,
+            idle.flatten(),
+            call_until,
             self.scans_age_at(),
             self.effects_at(),
             self.expire_at(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        ];
+        times.into_iter().flatten().min()
     }
 
     /// Drives the owner until every handle is gone. `sleep_until` waits for a moment of the clock's elapsed time.
@@ -480,7 +497,7 @@ impl<P: Partition> Owner<P> {
     fn is_at_rest(&self) -> bool {
         self.pending.in_flight() == 0
             && self.undecided.is_empty()
-            && self.gated.is_empty()
+            && self.gated.count == 0
             && self.reads.is_empty()
             && self.waiting.is_none()
     }
@@ -510,7 +527,7 @@ impl<P: Partition> Owner<P> {
         now.max(self.latest())
     }
 
-    /// The partition's time: the later of the clock and the log's last timestamp.
+    /// The partition's time: the latest of the clock, the log's last timestamp and what was sent.
     fn time(&self) -> EventTime {
         self.clock.now().max(self.latest())
     }
@@ -535,6 +552,6 @@ impl<P: Partition> Owner<P> {
         tracing::error!(partition = %self.name, error = text, "the partition has stopped");
         self.broken = Some(text);
         self.happen(Event::Demote);
-        (self.tail, self.gap, self.call) = (None, None, None);
+        (self.tail, self.tail_at, self.gap, self.call) = (None, None, None, None);
     }
 }

@@ -123,11 +123,14 @@ impl Outbox {
         self.delayed.first()
     }
 
-    /// When something is to be done though nothing comes back.
-    pub(super) fn wake_at(&self, clear_after: Duration) -> Option<Duration> {
-        let resting = self.resting.first().map(|(at, _)| *at);
-        let clear = self.done_since.map(|since| since + clear_after);
-        resting.into_iter().chain(clear).min()
+    /// When a receiver that is left alone is tried again.
+    pub(super) fn rests_until(&self) -> Option<Duration> {
+        self.resting.first().map(|(at, _)| *at)
+    }
+
+    /// When what is done is to be cleared, few as it may be.
+    pub(super) fn clear_at(&self, clear_after: Duration) -> Option<Duration> {
+        self.done_since.map(|since| since + clear_after)
     }
 
     /// Takes what has come back, and sends what may be sent; whether anything was done.

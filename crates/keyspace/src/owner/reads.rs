@@ -66,6 +66,10 @@ impl<P: Partition> HeldRead<P> {
 impl<P: Partition> Owner<P> {
     /// Holds an answer until it may be given; at once if that is now.
     pub(super) fn hold(&mut self, saw: Option<Sequence>, answer: HeldAnswer<P>) {
+        if self.epoch().is_none() {
+            // The partition has broken down over what was asked.
+            return HeldRead { saw, after: self.sent, answer }.fail();
+        }
         let unknown = saw.filter(|saw| self.acked.is_none_or(|acked| acked < *saw));
         let saw = unknown.filter(|_| !self.removed(Protection::ReadRelease));
         if saw.is_none() && self.releases() {
@@ -83,9 +87,19 @@ impl<P: Partition> Owner<P> {
         }
     }
 
-    /// Whether a read that saw nothing unknown may be released at once.
+    /// Whether a read that saw nothing unknown may be released at once, before others that are held for what they saw.
     fn releases(&self) -> bool {
-        self.reads.is_empty() && self.gate_open() && self.fresh()
+        self.gate_open() && self.fresh()
+    }
+
+    /// How many wait for a release, or for an answer that somebody else asked for first.
+    pub(super) fn held_count(&self) -> usize {
+        self.reads.len() + self.gated.count + self.inbox.gated.len() + self.retries
+    }
+
+    /// Whether replies or receipts wait for the gate.
+    pub(super) fn holds_back(&self) -> bool {
+        self.gated.count > 0 || !self.inbox.gated.is_empty()
     }
 
     pub(super) fn gate_open(&self) -> bool {
@@ -116,9 +130,9 @@ impl<P: Partition> Owner<P> {
             return false;
         }
         self.gate = None;
-        let mut moved = !self.gated.is_empty();
+        let mut moved = std::mem::take(&mut self.gated.count) > 0;
         std::mem::take(&mut self.inbox.gated).into_iter().for_each(Receipt::done);
-        for (waiting, answer) in std::mem::take(&mut self.gated) {
+        for (waiting, answer) in std::mem::take(&mut self.gated.replies) {
             waiting.answer(answer);
         }
         while let Some(read) = self.reads.front() {
@@ -167,10 +181,15 @@ impl<P: Partition> Owner<P> {
         self.idles() && self.pending.in_flight() == 0 && self.gap.is_none() && !self.refusing
     }
 
+    /// Whether something of the owner's own may be appended, when it is time.
+    pub(super) fn keeps_up(&self) -> bool {
+        let room = self.pending.in_flight() < self.settings.pending_max;
+        self.epoch().is_some() && room && !self.refusing && self.gap.is_none()
+    }
+
     /// Appends what nobody asked for: repairs, and no-ops for reads and against silence.
     pub(super) fn keep_up(&mut self) -> bool {
-        let Some(_) = self.epoch() else { return false };
-        if self.refusing || self.gap.is_some() || self.pending.in_flight() >= self.settings.pending_max {
+        if !self.keeps_up() {
             return false;
         }
         if self.is_replaced() {
@@ -259,15 +278,18 @@ impl<P: Partition> Owner<P> {
                 self.pushed(PendingGroup { version, changes: Vec::new(), with });
                 true
             }
+            Err(AppendError::Lost) => {
+                self.happen(Event::Fenced);
+                true
+            }
+            // The next outcome makes room.
+            Err(AppendError::Full) if self.pending.in_flight() > 0 => false,
             Err(error) => {
-                match error {
-                    AppendError::Full => {}
-                    AppendError::Lost => self.happen(Event::Fenced),
-                    error => {
-                        tracing::error!(partition = %self.name, %error, "the owner's own group was not taken");
-                    }
+                if error != AppendError::Full {
+                    tracing::error!(partition = %self.name, %error, "the owner's own group was not taken");
                 }
-                error == AppendError::Lost
+                self.own_at = Some(self.now() + Duration::from_millis(self.settings.retry_ms));
+                false
             }
         }
     }

@@ -1,15 +1,16 @@
 //! Taking over and stepping down: what the phases say is done here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use affinity_cluster::ErrorKind::Invalid;
 use affinity_cluster::{AttemptId, Cas, Mastership, Revision};
-use affinity_log::{AppendError, ErrorKind, Newest};
+use affinity_log::{AppendError, Error, ErrorKind, Newest};
 use affinity_types::{Epoch, Sequence, control};
 
-use super::{Call, Held, InFlight, Owner, Protection};
+use super::{Call, Held, InFlight, Owner, Protection, UnderWay};
 use crate::phase::{self, Action, Candidate, Cause, Event, Phase};
 use crate::{Failure, Partition};
 
@@ -29,25 +30,36 @@ impl<P: Partition> Owner<P> {
         }
         self.phase = after;
         self.stirred = true;
+        let broken = self.broken.is_some();
         for action in actions {
             self.act(action);
+            // One that broke the partition down has been overtaken by what that does.
+            if self.broken.is_some() != broken {
+                break;
+            }
         }
+    }
+
+    /// Begins a call, in the place of one that may be under way.
+    pub(super) fn begin(&mut self, call: Call) {
+        let until = self.now().saturating_add(Duration::from_millis(self.settings.call_timeout_ms));
+        self.call = Some(UnderWay { call, until });
     }
 
     fn act(&mut self, action: Action) {
         match action {
             Action::Read => {
                 let (coordinator, name) = (Arc::clone(&self.coordinator), self.name.clone());
-                self.call = Some(Call::Read(Box::pin(async move { coordinator.read(&name).await })));
+                self.begin(Call::Read(Box::pin(async move { coordinator.read(&name).await })));
             }
             Action::Prepare => {
                 let (log, place) = (Arc::clone(&self.log), self.place.clone());
-                self.call = Some(Call::Prepare(Box::pin(async move { log.prepare(&place).await })));
+                self.begin(Call::Prepare(Box::pin(async move { log.prepare(&place).await })));
             }
             Action::Measure => {
                 let (log, place) = (Arc::clone(&self.log), self.place.clone());
                 let end = async move { Ok(log.bounds(&place).await?.end) };
-                self.call = Some(Call::Measure(Box::pin(end)));
+                self.begin(Call::Measure(Box::pin(end)));
             }
             Action::Elect(revision, mastership) => self.elect(revision, mastership),
             Action::Open(epoch) => self.open(epoch),
@@ -71,22 +83,23 @@ impl<P: Partition> Owner<P> {
                 won => won,
             })
         };
-        self.call = Some(Call::Elect(Box::pin(elect)));
+        self.begin(Call::Elect(Box::pin(elect)));
     }
 
     fn open(&mut self, epoch: Epoch) {
         match std::mem::replace(&mut self.held, Held::Nothing) {
-            Held::Prepared(prepared) => self.call = Some(Call::Open(prepared.open(epoch))),
+            Held::Prepared(prepared) => self.begin(Call::Open(prepared.open(epoch))),
             _ => self.happen(Event::Overtaken),
         }
     }
 
     fn bar(&mut self, epoch: Epoch) {
-        let barrier = control::barrier_group(epoch, self.time(), self.settings.lease_ms, self.control_schema);
+        let time = self.time();
+        let barrier = control::barrier_group(epoch, time, self.settings.lease_ms, self.control_schema);
         let Held::Writer(writer) = &mut self.held else { return self.happen(Event::OutcomeUnknown) };
         self.last_sent_at = self.clock.elapsed();
         match writer.append(&barrier) {
-            Ok(()) => self.sent = Sequence::FIRST,
+            Ok(()) => (self.sent, self.sent_time) = (Sequence::FIRST, time),
             Err(AppendError::Full) => self.happen(Event::BarrierRefused),
             Err(error) => {
                 tracing::warn!(partition = %self.name, %error, "the barrier could not be appended");
@@ -97,7 +110,9 @@ impl<P: Partition> Owner<P> {
 
     /// The barrier is replayed: serve from here on.
     fn serve(&mut self, epoch: Epoch) {
-        (self.tail, self.gap, self.refusing) = (None, None, false);
+        (self.tail, self.tail_at, self.gap, self.refusing) = (None, None, None, false);
+        let known: BTreeSet<_> = self.state.leases().map(|(epoch, _)| epoch).collect();
+        self.own_epochs.retain(|epoch| known.contains(epoch));
         // Not before: a barrier of this epoch that came first would be another's, with a lease of its own.
         self.own_epochs.insert(epoch);
         self.gate = self.gate.max(self.gate_of(epoch));
@@ -141,6 +156,7 @@ impl<P: Partition> Owner<P> {
         }
         self.asked.clear();
         self.end_scans();
+        self.retries = 0;
         // A repair that is lost is still due; one that has landed will be read.
         self.repairing.clear();
         self.inbox.tries.clear();
@@ -173,9 +189,11 @@ impl<P: Partition> Owner<P> {
 
     /// Takes the answer to the call under way.
     pub(super) fn poll_call(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(call) = &mut self.call else { return false };
+        let Some(UnderWay { call, until }) = &mut self.call else { return false };
+        let late = *until <= self.clock.elapsed();
         let event = match call {
             Call::Read(call) => match call.as_mut().poll(cx) {
+                Poll::Pending if late => Event::Failed,
                 Poll::Pending => return false,
                 Poll::Ready(Ok(seen)) => Event::Read(seen),
                 // A name that is not possible never becomes so.
@@ -186,12 +204,14 @@ impl<P: Partition> Owner<P> {
                 Poll::Ready(Err(_)) => Event::Failed,
             },
             Call::Elect(call) => match call.as_mut().poll(cx) {
+                Poll::Pending if late => Event::Undecided,
                 Poll::Pending => return false,
                 Poll::Ready(Ok(decision)) => Event::Decided(decision),
                 Poll::Ready(Err(error)) if error.kind() == Invalid => Event::Impossible,
                 Poll::Ready(Err(_)) => Event::Undecided,
             },
             Call::Prepare(call) => match call.as_mut().poll(cx) {
+                Poll::Pending if late => Event::Failed,
                 Poll::Pending => return false,
                 Poll::Ready(Ok(prepared)) => {
                     self.held = Held::Prepared(prepared);
@@ -200,10 +220,12 @@ impl<P: Partition> Owner<P> {
                 Poll::Ready(Err(_)) => Event::Failed,
             },
             Call::Measure(call) => match call.as_mut().poll(cx) {
+                Poll::Pending if late => Event::Failed,
                 Poll::Pending => return false,
                 Poll::Ready(answer) => answer.map_or(Event::Failed, Event::End),
             },
             Call::Open(call) => match call.as_mut().poll(cx) {
+                Poll::Pending if late => Event::Failed,
                 Poll::Pending => return false,
                 Poll::Ready(Ok(writer)) => {
                     self.held = Held::Writer(writer);
@@ -212,14 +234,18 @@ impl<P: Partition> Owner<P> {
                 Poll::Ready(Err(error)) if error.kind() == ErrorKind::Fenced => Event::Overtaken,
                 Poll::Ready(Err(_)) => Event::Failed,
             },
-            Call::Tail(call) => match call.as_mut().poll(cx) {
-                Poll::Pending => return false,
-                Poll::Ready(answer) => {
-                    self.call = None;
-                    self.take_tail(answer);
-                    return true;
-                }
-            },
+            Call::Tail(call) => {
+                let answer = match call.as_mut().poll(cx) {
+                    Poll::Pending if late => {
+                        Err(Error::new(ErrorKind::Unavailable, "the log does not answer"))
+                    }
+                    Poll::Pending => return false,
+                    Poll::Ready(answer) => answer,
+                };
+                self.call = None;
+                self.take_tail(answer);
+                return true;
+            }
         };
         self.call = None;
         self.happen(event);
