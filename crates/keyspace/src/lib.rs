@@ -1,7 +1,7 @@
 //! The owner of a partition, the handlers it runs, and the router that finds it.
 //!
 //! One task owns a partition: it takes a message, runs the handler to its end, appends what changed to the changelog,
-//! applies it when the log has acknowledged it, tells the watchers, and answers; hundreds of appends are in flight
+//! tells the watchers when the log has acknowledged it, answers, and applies it; hundreds of appends are in flight
 //! meanwhile. This room knows roles, release rules and messages; it knows no network, no schema and no backend of a log.
 //!
 //! Its invariant is law 4: **nobody is told what the log has not acknowledged, and no answer is ever a guess.**

@@ -43,7 +43,7 @@ pub(super) struct Inbox {
 }
 
 impl<P: Partition> Owner<P> {
-    /// The same owner, whose handlers may emit effects.
+    /// The same owner, whose handlers may emit effects. One that takes effects needs it too: a refusal goes back as an effect.
     #[must_use]
     pub fn with_effects(mut self, parts: EffectParts) -> Owner<P> {
         let window = self.settings.effect_window.max(1);

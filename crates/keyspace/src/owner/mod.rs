@@ -4,7 +4,7 @@
 //! it has, and never waits. A runtime drives it with [`Owner::run`]; a simulation polls it by hand.
 //!
 //! ```text
-//!  message ─▶ handler ─▶ group ─▶ append ┄┄┄▶ outcome ─▶ memstore ─▶ watchers ─▶ reply     (in the order of the log)
+//!  message ─▶ handler ─▶ group ─▶ append ┄┄┄▶ outcome ─▶ watchers ─▶ reply ┄┄▶ memstore     (in the order of the log)
 //!     └─ read, nothing changed: held until what it saw is acknowledged and the lease, or a later append, proves that nobody
 //!        else leads
 //! ```
