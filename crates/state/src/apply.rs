@@ -21,8 +21,9 @@ use bytes::Bytes;
 use crate::expiry::{self, Due, DueChanges, DueEntries, Expiring};
 use crate::indices::{self, IndexDefinition, Indices};
 use crate::leases::{Lease, read_lease};
+use crate::notes::{LOCAL, NoteChange, put_notes};
 use crate::requests::{NEVER, RequestSettings};
-use crate::stale::{put_marks, put_notes, read_mark};
+use crate::stale::read_mark;
 use crate::{Error, Heard, HeardValue, PendingValue, Requests, Result, StoreNames};
 
 /// Most requests that are forgotten for their age between two batches: a store on disk has to remove each.
@@ -31,9 +32,6 @@ const FORGOTTEN_MAX: usize = 1024;
 /// Begins the attachment of a store's checkpoint if the store has the window of requests too; the window's floor follows, if
 /// there is one.
 const WINDOW_KEPT: u8 = 1;
-
-/// The store of what is known of the log and not in it: marks of stale keys, each a store's number and a key of it, and notes.
-pub(crate) const LOCAL: StoreId = StoreId(StoreId::LAST.0 - 1);
 
 /// What applying noticed, group by group, in the order of the log.
 #[derive(Debug)]
@@ -374,7 +372,7 @@ impl State {
             }
         }
         let marks = self.marks(&reached.marks);
-        put_marks(&marks, &mut batch);
+        put_notes(&marks, &mut batch);
         #[cfg_attr(not(feature = "mutants"), expect(unused_mut, reason = "only a mutant takes them away"))]
         let (notes, mut entries) = (self.indices.notes(), self.indices.follow(&batch, &*self.memstore)?);
         #[cfg(feature = "mutants")]
@@ -491,7 +489,7 @@ impl State {
         let mended = self.mended(groups);
         let (marks, notes) = (self.marks(&mended), self.indices.notes());
         let mut batch = self.batch(last.next, last.version.epoch, time);
-        put_marks(&marks, &mut batch);
+        put_notes(&marks, &mut batch);
         put_notes(&notes, &mut batch);
         batch.reserve(groups.iter().map(|group| group.changes.len()).sum());
         let mut changes = self.due.changes();
@@ -600,7 +598,7 @@ pub(crate) struct Reached<'a> {
     /// What expires, and what no longer does.
     due: DueChanges<'a>,
     /// Notes of leases that began, or are forgotten.
-    pub(crate) leases: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    pub(crate) leases: Vec<NoteChange>,
 }
 
 /// A request as the memstore keeps it: the time of its group, then its attribute's bytes.

@@ -23,6 +23,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use thiserror::Error;
 
+use crate::notes::NoteChange;
 use crate::{Error, Result};
 
 /// Most indices of a partition.
@@ -289,7 +290,7 @@ pub struct Indices {
     /// Stores of indices that this build does not have, or has in another version.
     dropping: Vec<StoreId>,
     /// Notes to be written with the next batch.
-    notes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    notes: Vec<NoteChange>,
     skipped: u64,
 }
 
@@ -360,7 +361,7 @@ impl Indices {
         !self.dropping.is_empty() || self.defined.iter().any(|index| !index.is_ready())
     }
 
-    pub(crate) fn notes(&self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    pub(crate) fn notes(&self) -> Vec<NoteChange> {
         self.notes.clone()
     }
 
@@ -521,7 +522,7 @@ fn note_key(id: StoreId) -> Vec<u8> {
     [&NOTES[..], &id.0.to_be_bytes()].concat()
 }
 
-fn note(id: StoreId, phase: u8, version: u32, name: &str) -> (Vec<u8>, Option<Vec<u8>>) {
+fn note(id: StoreId, phase: u8, version: u32, name: &str) -> NoteChange {
     (note_key(id), Some([&[NOTE, phase][..], &version.to_be_bytes(), name.as_bytes()].concat()))
 }
 

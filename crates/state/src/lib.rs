@@ -15,6 +15,7 @@ mod heard;
 mod index_watch;
 pub mod indices;
 mod leases;
+mod notes;
 mod pending;
 mod requests;
 mod stale;

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use affinity_memstore::{Batch, StoreId, Value};
+use affinity_memstore::{StoreId, Value};
 use affinity_types::{Record, Version};
 use bytes::Bytes;
 
-use crate::apply::{LOCAL, Own, Place, State};
+use crate::apply::{Own, Place, State};
+use crate::notes::NoteChange;
 use crate::{KeepRequests, Result, indices, leases};
 
 impl State {
@@ -28,12 +29,15 @@ impl State {
     }
 
     /// Which marks of stale keys change in the store, if it keeps them: what is in memory alone reads the log again.
-    pub(crate) fn marks(&self, changes: &BTreeMap<Place, bool>) -> Vec<(Vec<u8>, bool)> {
+    pub(crate) fn marks(&self, changes: &BTreeMap<Place, bool>) -> Vec<NoteChange> {
         if self.keep == KeepRequests::InWindow {
             return Vec::new();
         }
         let changes = changes.iter().filter(|(place, stale)| self.stale.contains(*place) != **stale);
-        changes.map(|((store, key), stale)| ([&store.0.to_be_bytes(), &key[..]].concat(), *stale)).collect()
+        let note = |((store, key), stale): (&Place, &bool)| {
+            ([&store.0.to_be_bytes(), &key[..]].concat(), stale.then(Vec::new))
+        };
+        changes.map(note).collect()
     }
 
     pub(crate) fn mark(&mut self, changes: BTreeMap<Place, bool>) {
@@ -57,25 +61,6 @@ impl State {
         let bytes = value.map(|value| Bytes::copy_from_slice(value.bytes()));
         let (kind, key) = self.names.key_of(*store, key);
         Ok(Record { kind, expires, repairs: Some(repairs), ..Record::new(key, bytes) })
-    }
-}
-
-pub(crate) fn put_marks<'a>(marks: &'a [(Vec<u8>, bool)], batch: &mut Batch<'a>) {
-    for (key, stale) in marks {
-        if *stale {
-            batch.put(LOCAL, key, Value::new(&[], Version::default()));
-        } else {
-            batch.remove(LOCAL, key);
-        }
-    }
-}
-
-pub(crate) fn put_notes<'a>(notes: &'a [(Vec<u8>, Option<Vec<u8>>)], batch: &mut Batch<'a>) {
-    for (key, note) in notes {
-        match note {
-            Some(note) => batch.put(LOCAL, key, Value::new(note, Version::default())),
-            None => batch.remove(LOCAL, key),
-        }
     }
 }
 
