@@ -468,6 +468,17 @@ impl<'a> Master<'a> {
     }
 }
 
+/// A handler's changes as they are pending, made from their records, and those of entries of indices with them.
+pub(crate) fn pending_changes(
+    changes: Vec<Change>,
+    records: Vec<Record>,
+    indexed: Vec<IndexChange>,
+    version: Version,
+) -> Vec<(StoreId, Bytes, PendingValue)> {
+    let changed = changes.into_iter().zip(records).map(|(change, record)| change.pending(record, version));
+    changed.chain(indexed.into_iter().map(|change| pending_entry(change, version))).collect()
+}
+
 /// A change of an entry as it is pending.
 pub(crate) fn pending_entry(change: IndexChange, version: Version) -> (StoreId, Bytes, PendingValue) {
     let IndexChange { index, entry, put } = change;

@@ -11,7 +11,7 @@ use affinity_types::{Attributes, Epoch, Group, Record, Request, RequestId, Seque
 use super::expiry::Buried;
 use super::reads::HeldAnswer;
 use super::{Held, InFlight, Owner, Protection};
-use crate::context::{Change, Done, Master, View, judge, pending_entry};
+use crate::context::{Change, Done, Master, View, judge, pending_changes};
 use crate::message::{Message, ReplyTo, Subscription, Waiting, Watched};
 use crate::phase::{Event, Phase};
 use crate::{Failure, Partition, Reply};
@@ -106,7 +106,7 @@ impl<P: Partition> Owner<P> {
                 }
             }
             Message::EndScan { continuation } => self.end_scan(continuation.number),
-            Message::Effect(delivery) => self.take_effect(epoch, delivery),
+            Message::Effect(delivery) => self.take_effect(delivery),
         }
     }
 
@@ -229,22 +229,8 @@ impl<P: Partition> Owner<P> {
         let group = Group { version, time, attributes, records };
         self.append(asked, saw, group, |records, sent, waiting| PendingGroup {
             version,
-            changes: changes
-                .into_iter()
-                .zip(records)
-                .map(|(change, record)| change.pending(record, version))
-                .chain(indexed.into_iter().map(|change| pending_entry(change, version)))
-                .collect(),
-            with: InFlight {
-                time,
-                sent,
-                request,
-                events,
-                repairs: Vec::new(),
-                answer: Some(answer),
-                waiting,
-                ..InFlight::own(time, sent, Vec::new())
-            },
+            changes: pending_changes(changes, records, indexed, version),
+            with: InFlight { request, events, answer: Some(answer), waiting, ..InFlight::own(time, sent) },
         });
     }
 

@@ -9,16 +9,16 @@ use std::time::Duration;
 use affinity_cluster::PartitionName;
 use affinity_log::AppendError;
 use affinity_memstore::{At, Scan, StoreId};
-use affinity_state::{IndexChange, PendingGroup, PendingValue};
+use affinity_state::IndexChange;
+use affinity_types::Sequence;
 use affinity_types::control::Control;
 use affinity_types::effect::{self, Effect, EffectKind};
-use affinity_types::{Attributes, Epoch, Group, Sequence, Version};
 use bytes::Bytes;
 
 use super::outbox::{CLEARS_MAX, Outbox, name_of};
 use super::reads::HeldAnswer;
-use super::{Held, InFlight, Owner, Protection};
-use crate::context::{Change, Done, Master, View, pending_entry};
+use super::{InFlight, Owner, Protection};
+use crate::context::{Change, Done, Master, View, pending_changes};
 use crate::effects::{Delivery, EffectParts, Emissions, Emitted, Receipt, To, receiver};
 use crate::phase::Event;
 use crate::{Failure, Incoming, Partition, Refused};
@@ -76,7 +76,7 @@ impl<P: Partition> Owner<P> {
     }
 
     /// Handles an effect that has come.
-    pub(super) fn take_effect(&mut self, epoch: Epoch, delivery: Delivery) {
+    pub(super) fn take_effect(&mut self, delivery: Delivery) {
         let Delivery { from, number, effect, receipt } = delivery;
         let key = self.control(effect::applied(&from.to_string()));
         let (highest, saw) = match self.applied_of(&from, &key) {
@@ -90,43 +90,8 @@ impl<P: Partition> Owner<P> {
         if number > highest + 1 {
             return;
         }
-        let (outcome, done) = self.run_effect(&from, &effect);
-        let Done { mut changes, events, mut emissions, indexed, .. } = done;
-        let back = |kind, message| Emitted {
-            to: To::Partition(from.clone()),
-            kind,
-            key: effect.key.clone(),
-            tag: effect.tag.clone(),
-            message,
-            delayed: None,
-        };
-        let refused = match outcome {
-            Ok(answer) => {
-                if effect.kind == EffectKind::Ask {
-                    emissions.emitted.push(back(EffectKind::Answer, answer));
-                }
-                false
-            }
-            Err(Refused(why)) => {
-                let tries = self.inbox.tries.entry(from.clone()).or_insert((number, 0));
-                *tries = if tries.0 == number { (number, tries.1 + 1) } else { (number, 1) };
-                if tries.1 < self.settings.effect_tries {
-                    return;
-                }
-                tracing::warn!(partition = %self.name, %from, number, why, "an effect is refused");
-                true
-            }
-        };
-        let (events, indexed) = if refused { (Vec::new(), Vec::new()) } else { (events, indexed) };
-        if refused {
-            (changes, emissions) = (Vec::new(), Emissions::default());
-            match effect.kind {
-                EffectKind::Tell | EffectKind::Ask => {
-                    emissions.emitted.push(back(EffectKind::Refusal, effect.message.clone()));
-                }
-                EffectKind::Answer | EffectKind::Refusal => self.metrics.effects_dropped.increment(1),
-            }
-        }
+        let Some(done) = self.decide_effect(&from, number, &effect) else { return };
+        let Done { mut changes, events, emissions, indexed, .. } = done;
         if self.stage(emissions, &mut changes, false).is_err() || self.too_long(&changes).is_some() {
             // What a handler emits to nowhere, or cannot be stored, is a refusal like any other: on the next try.
             return self.refuse_next(&from, number);
@@ -137,7 +102,7 @@ impl<P: Partition> Owner<P> {
             changes.push(Change::new(SYSTEM, key, Some(self.number(number))));
         }
         self.inbox.tries.remove(&from);
-        match self.append_changes(epoch, changes, indexed, |with| {
+        match self.append_changes(changes, indexed, |with| {
             with.events = events;
             with.receipts.push(receipt);
         }) {
@@ -148,6 +113,40 @@ impl<P: Partition> Owner<P> {
                 self.refuse_next(&from, number);
             }
         }
+    }
+
+    /// What the group of an effect is to hold, its answer or refusal with it; nothing if it is to be tried again.
+    fn decide_effect(&mut self, from: &PartitionName, number: u64, effect: &Effect) -> Option<Done> {
+        let back = |kind, message| Emitted {
+            to: To::Partition(from.clone()),
+            kind,
+            key: effect.key.clone(),
+            tag: effect.tag.clone(),
+            message,
+            delayed: None,
+        };
+        let (outcome, mut done) = self.run_effect(from, effect);
+        match (outcome, effect.kind) {
+            (Ok(answer), EffectKind::Ask) => done.emissions.emitted.push(back(EffectKind::Answer, answer)),
+            (Ok(_), _) => {}
+            (Err(Refused(why)), kind) => {
+                let tries = self.inbox.tries.entry(from.clone()).or_insert((number, 0));
+                *tries = if tries.0 == number { (number, tries.1 + 1) } else { (number, 1) };
+                if tries.1 < self.settings.effect_tries {
+                    return None;
+                }
+                tracing::warn!(partition = %self.name, %from, number, why, "an effect is refused");
+                (done.changes, done.events, done.indexed) = Default::default();
+                done.emissions = Emissions::default();
+                match kind {
+                    EffectKind::Tell | EffectKind::Ask => {
+                        done.emissions.emitted.push(back(EffectKind::Refusal, effect.message.clone()));
+                    }
+                    EffectKind::Answer | EffectKind::Refusal => self.metrics.effects_dropped.increment(1),
+                }
+            }
+        }
+        Some(done)
     }
 
     fn applied_of(
@@ -249,28 +248,14 @@ impl<P: Partition> Owner<P> {
     /// Appends changes that no command asked for.
     pub(super) fn append_changes(
         &mut self,
-        epoch: Epoch,
         mut changes: Vec<Change>,
         indexed: Vec<IndexChange>,
         keep: impl FnOnce(&mut InFlight<P::Answer, P::Error>),
     ) -> Result<(), AppendError> {
-        let (time, sent) = (self.tick(), self.polled_at());
-        let version = Version::new(epoch, self.sent.next());
         let names = self.state.names();
-        let records: Vec<_> = changes.iter_mut().map(|change| change.take_record(names)).collect();
-        let group = Group { version, time, attributes: Attributes::default(), records };
-        let Held::Writer(writer) = &mut self.held else { return Err(AppendError::Lost) };
-        writer.append(&group)?;
-        let mut with = InFlight::own(time, sent, Vec::new());
-        keep(&mut with);
-        let changes: Vec<(StoreId, Bytes, PendingValue)> = changes
-            .into_iter()
-            .zip(group.records)
-            .map(|(c, record)| c.pending(record, version))
-            .chain(indexed.into_iter().map(|change| pending_entry(change, version)))
-            .collect();
-        self.pushed(PendingGroup { version, changes, with });
-        Ok(())
+        let records = changes.iter_mut().map(|change| change.take_record(names)).collect();
+        let pending = |records, version| pending_changes(changes, records, indexed, version);
+        self.append_group(records, pending, keep)
     }
 
     /// This owner is master now: reads what is to be sent.
@@ -290,7 +275,9 @@ impl<P: Partition> Owner<P> {
 
     /// Sends what may be sent, and appends what follows from it; whether there is more to do.
     pub(super) fn poll_effects(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(epoch) = self.epoch() else { return false };
+        if self.epoch().is_none() {
+            return false;
+        }
         let (now, rest) = (self.polled_at(), Duration::from_millis(self.settings.retry_ms));
         let early = self.removed(Protection::ClearAfterDone);
         let Some(outbox) = &mut self.outbox else { return false };
@@ -301,8 +288,8 @@ impl<P: Partition> Owner<P> {
         if self.refusing || self.gap.is_some() || self.own_at.is_some_and(|at| at > now) {
             return moved;
         }
-        moved |= self.send_delayed(epoch);
-        moved |= self.clear_done(epoch, now);
+        moved |= self.send_delayed();
+        moved |= self.clear_done(now);
         moved
     }
 
@@ -311,7 +298,7 @@ impl<P: Partition> Owner<P> {
     }
 
     /// Clears effects that are done from the log, many at a time.
-    fn clear_done(&mut self, epoch: Epoch, now: Duration) -> bool {
+    fn clear_done(&mut self, now: Duration) -> bool {
         let after = Duration::from_millis(self.settings.effect_clear_ms);
         if !self.has_room() {
             return false;
@@ -329,7 +316,7 @@ impl<P: Partition> Owner<P> {
         };
         let changes = cleared.iter().map(change).collect();
         let kept = cleared.clone();
-        if let Err(error) = self.append_changes(epoch, changes, Vec::new(), |with| with.cleared = kept) {
+        if let Err(error) = self.append_changes(changes, Vec::new(), |with| with.cleared = kept) {
             self.not_cleared(cleared);
             if error == AppendError::Lost {
                 self.happen(Event::Fenced);
@@ -351,7 +338,7 @@ impl<P: Partition> Owner<P> {
     }
 
     /// Gives effects whose time has come their numbers.
-    fn send_delayed(&mut self, epoch: Epoch) -> bool {
+    fn send_delayed(&mut self) -> bool {
         let now = self.tick();
         let due = |outbox: &Outbox| {
             outbox.first_delayed().filter(|(due, _)| *due <= now).map(|(_, token)| token.clone())
@@ -384,7 +371,7 @@ impl<P: Partition> Owner<P> {
         let appended = if failed {
             Err(AppendError::Full)
         } else {
-            self.append_changes(epoch, staged, Vec::new(), |w| w.delayed = kept)
+            self.append_changes(staged, Vec::new(), |w| w.delayed = kept)
         };
         if let Err(error) = appended {
             self.still_delayed(tokens);

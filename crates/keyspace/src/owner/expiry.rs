@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use affinity_log::AppendError;
 use affinity_state::indices::ValueChange;
-use affinity_state::{Expiring, IndexChange, PendingGroup, PendingValue};
-use affinity_types::{Attributes, EventTime, Group, Sequence, Version};
+use affinity_state::{Expiring, IndexChange, PendingValue};
+use affinity_types::{EventTime, Group, Sequence};
 
-use super::{Held, InFlight, Owner, Protection};
+use super::{Owner, Protection};
 use crate::Partition;
 use crate::context::pending_entry;
 use crate::phase::Event;
@@ -221,8 +221,6 @@ impl<P: Partition> Owner<P> {
         expired: Vec<Expiring>,
         records: Vec<affinity_types::Record>,
     ) -> Result<(), AppendError> {
-        let Some(epoch) = self.epoch() else { return Err(AppendError::Lost) };
-        let version = Version::new(epoch, self.sent.next());
         let entries = match self.entries_of(&expired) {
             Ok(entries) => entries,
             Err(error) => {
@@ -230,18 +228,16 @@ impl<P: Partition> Owner<P> {
                 return Err(AppendError::Invalid("an expired value cannot be taken out of its indices"));
             }
         };
-        let group = Group { version, time: self.tick(), attributes: Attributes::default(), records };
-        let Held::Writer(writer) = &mut self.held else { return Err(AppendError::Lost) };
-        let sent = self.clock.elapsed();
-        writer.append(&group)?;
-        self.metrics.expired.increment(expired.len() as u64);
-        let change = |Expiring { store, key, expires }| {
-            (store, key, PendingValue { value: None, version, expires: Some(expires) })
+        let count = expired.len() as u64;
+        let pending = |_, version| {
+            let change = |Expiring { store, key, expires }| {
+                (store, key, PendingValue { value: None, version, expires: Some(expires) })
+            };
+            let entries = entries.into_iter().map(|change| pending_entry(change, version));
+            expired.into_iter().map(change).chain(entries).collect()
         };
-        let entries = entries.into_iter().map(|change| pending_entry(change, version));
-        let changes = expired.into_iter().map(change).chain(entries).collect();
-        let with = InFlight::own(group.time, sent, Vec::new());
-        self.pushed(PendingGroup { version, changes, with });
+        self.append_group(records, pending, |_| ())?;
+        self.metrics.expired.increment(count);
         Ok(())
     }
 }

@@ -154,13 +154,13 @@ pub(crate) struct InFlight<A, E> {
 
 impl<A, E> InFlight<A, E> {
     /// A group that nobody asked for.
-    fn own(time: EventTime, sent: Duration, repairs: Vec<Place>) -> InFlight<A, E> {
+    fn own(time: EventTime, sent: Duration) -> InFlight<A, E> {
         InFlight {
             time,
             sent,
             request: None,
             events: Vec::new(),
-            repairs,
+            repairs: Vec::new(),
             answer: None,
             waiting: None.into(),
             read: false,

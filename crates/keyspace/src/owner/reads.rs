@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use affinity_log::{AppendError, Newest};
-use affinity_state::{PendingGroup, Place};
-use affinity_types::{Attributes, Group, Sequence, Version, control};
+use affinity_memstore::StoreId;
+use affinity_state::{PendingGroup, PendingValue, Place};
+use affinity_types::{Attributes, Group, Record, Sequence, Version, control};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -260,22 +261,14 @@ impl<P: Partition> Owner<P> {
     }
 
     /// Appends a group of the owner's own; without records, a no-op.
-    pub(super) fn append_own(&mut self, records: Vec<affinity_types::Record>, repairs: Vec<Place>) -> bool {
-        let Some(epoch) = self.epoch() else { return false };
-        let version = Version::new(epoch, self.sent.next());
-        let group = if records.is_empty() {
-            control::no_op_group(version, self.time(), self.control_schema)
-        } else {
-            Group { version, time: self.time(), attributes: Attributes::default(), records }
-        };
-        let Held::Writer(writer) = &mut self.held else { return false };
-        // The lease counts from here: a pause during the append must not lengthen it.
-        let sent = self.clock.elapsed();
-        match writer.append(&group) {
+    pub(super) fn append_own(&mut self, records: Vec<Record>, repairs: Vec<Place>) -> bool {
+        if self.epoch().is_none() {
+            return false;
+        }
+        let repaired = repairs.clone();
+        match self.append_group(records, |_, _| Vec::new(), |with| with.repairs = repairs) {
             Ok(()) => {
-                self.repairing.extend(repairs.iter().cloned());
-                let with = InFlight::own(group.time, sent, repairs);
-                self.pushed(PendingGroup { version, changes: Vec::new(), with });
+                self.repairing.extend(repaired);
                 true
             }
             Err(AppendError::Lost) => {
@@ -292,6 +285,30 @@ impl<P: Partition> Owner<P> {
                 false
             }
         }
+    }
+
+    /// Appends a group that no command asked for, a no-op without records; `changes` makes what is pending with it.
+    pub(super) fn append_group(
+        &mut self,
+        records: Vec<Record>,
+        changes: impl FnOnce(Vec<Record>, Version) -> Vec<(StoreId, Bytes, PendingValue)>,
+        keep: impl FnOnce(&mut InFlight<P::Answer, P::Error>),
+    ) -> Result<(), AppendError> {
+        let (Some(epoch), time) = (self.epoch(), self.tick()) else { return Err(AppendError::Lost) };
+        let version = Version::new(epoch, self.sent.next());
+        let group = if records.is_empty() {
+            control::no_op_group(version, time, self.control_schema)
+        } else {
+            Group { version, time, attributes: Attributes::default(), records }
+        };
+        let Held::Writer(writer) = &mut self.held else { return Err(AppendError::Lost) };
+        // The lease counts from here: a pause during the append must not lengthen it.
+        let sent = self.clock.elapsed();
+        writer.append(&group)?;
+        let mut with = InFlight::own(time, sent);
+        keep(&mut with);
+        self.pushed(PendingGroup { version, changes: changes(group.records, version), with });
+        Ok(())
     }
 
     /// A group is on its way. What its changes do to entries of indices is among them: nobody adds it later.
