@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use super::values::{Command, STORE};
+use super::values::{Command, STORE, Values};
 use super::{Serving, key, runtime};
 use crate::harness::{Bench, Failure, Run, Side, Stopwatch};
 
@@ -50,7 +50,7 @@ fn run(run: &mut Run<'_>) -> Result<(), Failure> {
 
 fn ours(runtime: &Runtime) -> Result<f64, Failure> {
     let log: Arc<dyn Log> = Arc::new(MemoryLog::default());
-    let serving = runtime.block_on(<Serving>::start(&log, 1))?;
+    let serving = runtime.block_on(Serving::<Values>::start(&log, 1))?;
     let handle = serving.handles[0].clone();
     let (seen, mut tasks) = (Arc::new(Seen::default()), JoinSet::new());
     for _ in 0..WATCHERS {

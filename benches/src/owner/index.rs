@@ -5,9 +5,9 @@ use std::sync::Arc;
 use affinity_log::Log;
 use bytes::Bytes;
 
-use super::values::Command;
-use super::write::{ASKS, KEYS, ask_all};
-use super::{Serving, key, runtime, spread};
+use super::values::{Command, Values};
+use super::write::{ASKS, KEYS};
+use super::{Serving, ask_all, key, runtime, spread};
 use crate::harness::{Bench, Failure, Run, Side};
 use crate::log::{PARTITIONS, VALUE_BYTES, open};
 
@@ -24,14 +24,14 @@ fn index_write(run: &mut Run<'_>) -> Result<(), Failure> {
     let (ours_dir, bare_dir) = (run.fresh_dir()?, run.fresh_dir()?);
     let ours_log: Arc<dyn Log> = Arc::new(open(ours_dir.path())?);
     let bare_log: Arc<dyn Log> = Arc::new(open(bare_dir.path())?);
-    let ours: Serving<true> = runtime.block_on(Serving::start(&ours_log, PARTITIONS))?;
-    let bare: Serving<false> = runtime.block_on(Serving::start(&bare_log, PARTITIONS))?;
+    let ours: Serving<Values<true>> = runtime.block_on(Serving::start(&ours_log, PARTITIONS))?;
+    let bare: Serving<Values> = runtime.block_on(Serving::start(&bare_log, PARTITIONS))?;
     let mut round = 0;
     run.pair("writes/s", 0.7, |side, _| {
         round += u64::from(ASKS);
         match side {
-            Side::Ours => ask_all(&runtime, &ours.handles, move |n| put(n, round)),
-            Side::Bare => ask_all(&runtime, &bare.handles, move |n| put(n, round)),
+            Side::Ours => ask_all(&runtime, &ours.handles, ASKS, move |n| put(n, round)),
+            Side::Bare => ask_all(&runtime, &bare.handles, ASKS, move |n| put(n, round)),
         }
     })?;
     runtime.block_on(ours.end());

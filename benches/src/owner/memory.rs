@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use super::values::{Command, STORE};
+use super::values::{Command, STORE, Values};
 use super::{Serving, fill, key, runtime};
 use crate::harness::{Bench, Failure, Run};
 use crate::log::{PARTITIONS, open};
@@ -73,7 +73,7 @@ fn per_key(runtime: &Runtime) -> Result<f64, Failure> {
     let folder = PathBuf::from(std::env::var(FOLDER)?);
     let log: Arc<dyn Log> = Arc::new(open(&folder)?);
     let before = resident_bytes()?;
-    let serving = runtime.block_on(<Serving>::start(&log, PARTITIONS))?;
+    let serving = runtime.block_on(Serving::<Values>::start(&log, PARTITIONS))?;
     let grown = resident_bytes()? - before;
     runtime.block_on(serving.end());
     Ok(grown / KEYS as f64)
@@ -83,7 +83,7 @@ fn per_key(runtime: &Runtime) -> Result<f64, Failure> {
 /// which is subtracted, and a task that waits for it, of which there is none.
 fn per_watch(runtime: &Runtime, keys: u64) -> Result<f64, Failure> {
     let log: Arc<dyn Log> = Arc::new(MemoryLog::default());
-    let serving = runtime.block_on(<Serving>::start(&log, 1))?;
+    let serving = runtime.block_on(Serving::<Values>::start(&log, 1))?;
     let mut watches = Vec::with_capacity(usize::try_from(WATCHES)?);
     let before = resident_bytes()?;
     for n in 0..WATCHES {
@@ -102,7 +102,7 @@ fn per_request(runtime: &Runtime) -> Result<f64, Failure> {
     const AT_ONCE: u64 = 500;
     let folder = PathBuf::from(std::env::var(FOLDER)?).join("requests");
     let log: Arc<dyn Log> = Arc::new(open(&folder)?);
-    let serving = runtime.block_on(<Serving>::start(&log, 1))?;
+    let serving = runtime.block_on(Serving::<Values>::start(&log, 1))?;
     let ask = |from: u64, count: u64| {
         runtime.block_on(async {
             let mut answers = Vec::new();

@@ -25,11 +25,12 @@ pub(crate) use ttl::TTL;
 pub(crate) use write::{WRITE_HOT_KEY, WRITE_MANY_KEYS, WRITE_MUCH_STATE};
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{Coordinator, NodeId, PartitionName};
-use affinity_keyspace::{Control, EffectParts, Handle, Keyspaces, Links, Owner, OwnerSettings, Parts};
+use affinity_keyspace::{
+    Control, EffectParts, Handle, Keyspaces, Links, Owner, OwnerSettings, Partition, Parts,
+};
 use affinity_log::embedded::EmbeddedLog;
 use affinity_log::{Cleanup, Log, TopicSpec};
 use affinity_memstore::{Limits, MemoryStore};
@@ -40,7 +41,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use self::values::Values;
-use crate::harness::Failure;
+use crate::harness::{Failure, Stopwatch};
 use crate::log::{self, KEY_BYTES, PARTITIONS, topic_of};
 
 /// Asks in flight.
@@ -62,23 +63,25 @@ fn spread(n: u64) -> u64 {
     n.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// Owners that serve, each in a task of its own.
-struct Serving<const INDEXED: bool = false> {
-    handles: Vec<Handle<Values<INDEXED>>>,
+/// Owners of a keyspace, each in a task of its own.
+struct Serving<P: Partition> {
+    handles: Vec<Handle<P>>,
     keyspaces: Arc<Keyspaces>,
-    /// Effects that have come.
-    passed: Arc<AtomicU64>,
     owners: JoinSet<()>,
 }
 
-impl<const INDEXED: bool> Serving<INDEXED> {
+impl<P: Partition> Serving<P> {
     /// Starts owners with empty stores in memory, and promotes them.
-    async fn promote(log: &Arc<dyn Log>, partitions: u32) -> Result<Serving<INDEXED>, Failure> {
+    async fn promote(
+        log: &Arc<dyn Log>,
+        partitions: u32,
+        handlers: impl Fn() -> P,
+    ) -> Result<Serving<P>, Failure> {
         let spec = TopicSpec { partitions: PARTITIONS, cleanup: Cleanup::default() };
         let topic = log.create_topic("bench", spec).await?.id;
         let coordinator: Arc<dyn Coordinator> = Arc::new(MemoryCoordinator::new());
-        let (keyspaces, passed) = (Arc::new(Keyspaces::default()), Arc::default());
-        let mut serving = Serving { handles: Vec::new(), keyspaces, passed, owners: JoinSet::new() };
+        let keyspaces = Arc::new(Keyspaces::default());
+        let mut serving = Serving { handles: Vec::new(), keyspaces, owners: JoinSet::new() };
         for partition in 0..partitions {
             let parts = Parts {
                 place: topic_of(partition),
@@ -94,8 +97,7 @@ impl<const INDEXED: bool> Serving<INDEXED> {
                 seed: u64::from(partition),
                 settings: OwnerSettings::default(),
             };
-            let (owner, handle) =
-                Owner::new(Values::<INDEXED> { passed: Arc::clone(&serving.passed) }, parts)?;
+            let (owner, handle) = Owner::new(handlers(), parts)?;
             let links = Arc::clone(&serving.keyspaces) as Arc<dyn Links>;
             let owner = owner.with_effects(EffectParts { links, schema: 3 });
             // Before it runs, so that it takes no ask as a standby.
@@ -109,21 +111,57 @@ impl<const INDEXED: bool> Serving<INDEXED> {
         Ok(serving)
     }
 
-    /// Starts owners, and waits until all serve.
-    async fn start(log: &Arc<dyn Log>, partitions: u32) -> Result<Serving<INDEXED>, Failure> {
-        let serving = Serving::promote(log, partitions).await?;
-        for handle in &serving.handles {
-            serves(handle).await?;
-        }
-        Ok(serving)
-    }
-
     /// Ends the owners, and what they hold.
     async fn end(self) {
         self.keyspaces.close();
         drop(self.handles);
         self.owners.join_all().await;
     }
+}
+
+impl<const INDEXED: bool> Serving<Values<INDEXED>> {
+    /// Starts owners, and waits until all serve.
+    async fn start(log: &Arc<dyn Log>, partitions: u32) -> Result<Serving<Values<INDEXED>>, Failure> {
+        Serving::start_with(log, partitions, Values::default).await
+    }
+
+    /// The same with handlers that share something.
+    async fn start_with(
+        log: &Arc<dyn Log>,
+        partitions: u32,
+        handlers: impl Fn() -> Values<INDEXED>,
+    ) -> Result<Serving<Values<INDEXED>>, Failure> {
+        let serving = Serving::promote(log, partitions, handlers).await?;
+        for handle in &serving.handles {
+            serves(handle).await?;
+        }
+        Ok(serving)
+    }
+}
+
+/// Asks from tasks that each wait for their answer, `asks` in all; the tasks' numbers and those of the asks go over the partitions.
+fn ask_all<P: Partition>(
+    runtime: &Runtime,
+    handles: &[Handle<P>],
+    asks: u32,
+    command: impl Fn(u32) -> P::Command + Copy + Send + 'static,
+) -> Result<f64, Failure> {
+    let watch = Stopwatch::start();
+    runtime.block_on(async {
+        let mut tasks = JoinSet::new();
+        for asker in 0..ASKERS {
+            let handle = handles[asker as usize % handles.len()].clone();
+            tasks.spawn(async move {
+                for n in 0..asks / ASKERS {
+                    let answer = handle.ask(command(n * ASKERS + asker)).await;
+                    answer.map_err(|failure| failure.to_string())?;
+                }
+                Ok::<_, String>(())
+            });
+        }
+        tasks.join_all().await.into_iter().collect::<Result<(), _>>()
+    })?;
+    Ok(watch.rate(asks as usize))
 }
 
 /// Waits for a first answer: a candidate lets messages wait until it serves.

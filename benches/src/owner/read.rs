@@ -36,7 +36,7 @@ fn run(run: &mut Run<'_>) -> Result<(), Failure> {
     let log = Arc::new(open(dir.path())?);
     runtime.block_on(fill(&log, 1, u64::from(KEYS), VALUE_BYTES))?;
     let log: Arc<dyn Log> = log;
-    let serving = runtime.block_on(<Serving>::start(&log, 1))?;
+    let serving = runtime.block_on(Serving::<Values>::start(&log, 1))?;
     let bare = bare_owner(&runtime);
     run.pair("reads/s", 0.7, |side, _| match side {
         Side::Ours => read_all(&runtime, &serving.handles[0]),

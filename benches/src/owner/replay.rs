@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::values::Values;
 use super::{Serving, fill, key, runtime, serves};
 use crate::harness::{Bench, Failure, Run, Side, Stopwatch, median};
 use crate::log::{KEY_BYTES, PARTITIONS, VALUE_BYTES, open, topic_of};
@@ -51,7 +52,7 @@ fn ours(runtime: &Runtime, log: &Arc<EmbeddedLog>, waits: &mut Vec<f64>) -> Resu
     let (stop, other) = oneshot::channel();
     let other = runtime.spawn(longest_wait(other));
     let watch = Stopwatch::start();
-    let serving = runtime.block_on(<Serving>::start(&log, PARTITIONS))?;
+    let serving = runtime.block_on(Serving::<Values>::start(&log, PARTITIONS))?;
     let rate = watch.rate(RECORDS);
     drop(stop);
     waits.push(runtime.block_on(other)?.as_secs_f64() * 1e3);
@@ -118,7 +119,7 @@ fn first_answer(run: &mut Run<'_>, runtime: &Runtime, what: &str, dir: &Path) ->
     let watch = Stopwatch::start();
     let log: Arc<dyn Log> = Arc::new(open(dir)?);
     let (serving, first) = runtime.block_on(async {
-        let serving = <Serving>::promote(&log, PARTITIONS).await?;
+        let serving = Serving::promote(&log, PARTITIONS, Values::<false>::default).await?;
         let mut answers = JoinSet::new();
         let handles = serving.handles.clone();
         for handle in handles {

@@ -3,21 +3,17 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use affinity_cluster::memory::MemoryCoordinator;
-use affinity_cluster::{NodeId, PartitionName};
-use affinity_keyspace::{Control, Handle, Master, Owner, OwnerSettings, Partition, Parts, Store, View};
-use affinity_log::{Cleanup, Log, TopicSpec};
-use affinity_memstore::{Limits, MemoryStore};
-use affinity_state::KeepRequests;
+use affinity_keyspace::{Handle, Master, Partition, Store, View};
+use affinity_log::Log;
 use affinity_types::codec::Encode;
-use affinity_types::{Clock, EventTime, PartitionId, SystemClock};
+use affinity_types::{Clock, EventTime, SystemClock};
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use super::{ASKERS, key, runtime};
-use crate::harness::{Bench, Failure, Run, Side, Stopwatch, median};
-use crate::log::{PARTITIONS, VALUE_BYTES, open, topic_of};
+use super::{Serving, ask_all, key, runtime};
+use crate::harness::{Bench, Failure, Run, Side, median};
+use crate::log::{PARTITIONS, VALUE_BYTES, open};
 
 /// Writes, while others expire.
 pub(crate) const TTL: Bench = Bench {
@@ -102,12 +98,14 @@ fn run(run: &mut Run<'_>) -> Result<(), Failure> {
     let runtime = runtime()?;
     let dir = run.fresh_dir()?;
     let log: Arc<dyn Log> = Arc::new(open(dir.path())?);
-    let (kept, owners) = runtime.block_on(serve(&log))?;
-    let handles = &kept[..];
-    let fresh = |n| Command::Fresh(key(n));
+    let serving = runtime.block_on(Serving::promote(&log, PARTITIONS, || Lapsing))?;
+    let handles = &serving.handles[..];
+    let written = |n| key(MANY + u64::from(n) % WRITTEN);
+    let fresh = move |n| Command::Fresh(written(n));
     fill(&runtime, handles, 0..FEW, None)?;
-    ask_all(&runtime, handles, fresh)?;
-    let rates = |handles| (0..5).map(|_| ask_all(&runtime, handles, fresh)).collect::<Result<Vec<_>, _>>();
+    ask_all(&runtime, handles, ASKS, fresh)?;
+    let rates =
+        |handles| (0..5).map(|_| ask_all(&runtime, handles, ASKS, fresh)).collect::<Result<Vec<_>, _>>();
     let few = median(rates(handles)?);
     fill(&runtime, handles, FEW..MANY, None)?;
     let many = median(rates(handles)?);
@@ -118,47 +116,15 @@ fn run(run: &mut Run<'_>) -> Result<(), Failure> {
         Side::Ours => {
             let until = SystemClock.now().plus_ms(1000);
             fill(&runtime, handles, 0..EXPIRING, Some(until))?;
-            let rate = ask_all(&runtime, handles, fresh)?;
+            let rate = ask_all(&runtime, handles, ASKS, fresh)?;
             // The other side is measured while nothing expires.
             fill(&runtime, handles, 0..EXPIRING, None)?;
             Ok(rate)
         }
-        Side::Bare => ask_all(&runtime, handles, |n| Command::Plain(key(n))),
+        Side::Bare => ask_all(&runtime, handles, ASKS, move |n| Command::Plain(written(n))),
     })?;
-    runtime.block_on(async move {
-        drop(kept);
-        owners.join_all().await;
-    });
+    runtime.block_on(serving.end());
     Ok(())
-}
-
-/// Owners with empty stores in memory, each in a task of its own, and on their way to serve.
-async fn serve(log: &Arc<dyn Log>) -> Result<(Vec<Handle<Lapsing>>, JoinSet<()>), Failure> {
-    let spec = TopicSpec { partitions: PARTITIONS, cleanup: Cleanup::default() };
-    let topic = log.create_topic("bench", spec).await?.id;
-    let coordinator = Arc::new(MemoryCoordinator::new());
-    let (mut handles, mut owners) = (Vec::new(), JoinSet::new());
-    for partition in 0..PARTITIONS {
-        let parts = Parts {
-            place: topic_of(partition),
-            topic,
-            name: PartitionName::new("bench", PartitionId(partition)),
-            node: NodeId::new("node"),
-            log: Arc::clone(log),
-            coordinator: Arc::clone(&coordinator) as Arc<_>,
-            memstore: Box::new(MemoryStore::new(Limits::default())),
-            keep_requests: KeepRequests::InWindow,
-            clock: Arc::new(SystemClock),
-            schemas: (1, 2),
-            seed: u64::from(partition),
-            settings: OwnerSettings::default(),
-        };
-        let (owner, handle) = Owner::new(Lapsing, parts)?;
-        handle.order(Control::Promote);
-        owners.spawn(owner.run(|at| tokio::time::sleep(at.saturating_sub(SystemClock.elapsed()))));
-        handles.push(handle);
-    }
-    Ok((handles, owners))
 }
 
 /// Writes keys, each to the partition that its number says.
@@ -185,28 +151,4 @@ fn fill(
         tasks.join_all().await.into_iter().collect::<Result<(), _>>()
     })?;
     Ok(())
-}
-
-/// Asks from tasks that each wait for their answer.
-fn ask_all(
-    runtime: &Runtime,
-    handles: &Handles,
-    command: impl Fn(u64) -> Command + Copy + Send + 'static,
-) -> Result<f64, Failure> {
-    let watch = Stopwatch::start();
-    runtime.block_on(async {
-        let mut tasks = JoinSet::new();
-        for asker in 0..ASKERS {
-            let handle = handles[asker as usize % handles.len()].clone();
-            tasks.spawn(async move {
-                for n in 0..ASKS / ASKERS {
-                    let n = u64::from(n * ASKERS + asker) % WRITTEN;
-                    handle.ask(command(MANY + n)).await.map_err(|failure| failure.to_string())?;
-                }
-                Ok::<_, String>(())
-            });
-        }
-        tasks.join_all().await.into_iter().collect::<Result<(), _>>()
-    })?;
-    Ok(watch.rate(ASKS as usize))
 }

@@ -25,6 +25,7 @@ const BY_NUMBER: Index<Bytes, Bytes, u64> = Index::new("by_number", 1, &VALUES, 
 const KEYSPACE: Destination<Bytes, Bytes> = Destination::new("bench");
 
 /// The handlers, of values that have an index or none.
+#[derive(Default)]
 pub(super) struct Values<const INDEXED: bool = false> {
     /// Effects that have come, to all that share it.
     pub(super) passed: Arc<AtomicU64>,

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use affinity_keyspace::Handle;
 use affinity_log::Log;
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use super::values::{Command, Values, number};
-use super::{ASKERS, Serving, key, open_loop, runtime};
+use super::{ASKERS, Serving, ask_all, key, open_loop, runtime};
 use crate::harness::{Bench, Failure, Run, Side, Stopwatch, median};
 use crate::log::bare::BareLog;
 use crate::log::{FRAME_BYTES, PARTITIONS, VALUE_BYTES, open};
@@ -48,12 +47,12 @@ fn many_keys(run: &mut Run<'_>, keys: u32, goal: f64) -> Result<(), Failure> {
     let runtime = runtime()?;
     let dir = run.fresh_dir()?;
     let log: Arc<dyn Log> = Arc::new(open(&dir.path().join("log"))?);
-    let serving = runtime.block_on(<Serving>::start(&log, PARTITIONS))?;
+    let serving = runtime.block_on(Serving::<Values>::start(&log, PARTITIONS))?;
     let bare = Arc::new(BareLog::create(dir.path())?);
     let mut peaks = Vec::new();
     run.pair("writes/s", goal, |side, _| match side {
         Side::Ours => {
-            let rate = ask_all(&runtime, &serving.handles, put)?;
+            let rate = ask_all(&runtime, &serving.handles, ASKS, put)?;
             peaks.push(rate);
             Ok(rate)
         }
@@ -68,14 +67,14 @@ fn hot_key(run: &mut Run<'_>) -> Result<(), Failure> {
     let runtime = runtime()?;
     let dir = run.fresh_dir()?;
     let log: Arc<dyn Log> = Arc::new(open(dir.path())?);
-    let serving = runtime.block_on(<Serving>::start(&log, 1))?;
+    let serving = runtime.block_on(Serving::<Values>::start(&log, 1))?;
     let mut asked = 0;
     run.pair("writes/s", 0.85, |side, _| match side {
         Side::Ours => {
             asked += u64::from(ASKS);
-            ask_all(&runtime, &serving.handles, |_| Command::Add(Bytes::from_static(b"the hot key")))
+            ask_all(&runtime, &serving.handles, ASKS, |_| Command::Add(Bytes::from_static(b"the hot key")))
         }
-        Side::Bare => ask_all(&runtime, &serving.handles, |n| put(n, KEYS)),
+        Side::Bare => ask_all(&runtime, &serving.handles, ASKS, |n| put(n, KEYS)),
     })?;
     let value = runtime.block_on(serving.handles[0].read(Bytes::from_static(b"the hot key")))?;
     let counted = value.as_deref().map_or(0, number);
@@ -89,30 +88,6 @@ fn hot_key(run: &mut Run<'_>) -> Result<(), Failure> {
 /// A put of a value that is there already, as the bare side's bytes are.
 pub(super) fn put(n: u32, keys: u32) -> Command {
     Command::Put(key(u64::from(n % keys)), Bytes::from_static(&[0xa5; VALUE_BYTES]))
-}
-
-/// Asks from tasks that each wait for their answer; the tasks' numbers and those of the asks go over the partitions.
-pub(super) fn ask_all<const INDEXED: bool>(
-    runtime: &Runtime,
-    handles: &[Handle<Values<INDEXED>>],
-    command: impl Fn(u32) -> Command + Copy + Send + 'static,
-) -> Result<f64, Failure> {
-    let watch = Stopwatch::start();
-    runtime.block_on(async {
-        let mut tasks = JoinSet::new();
-        for asker in 0..ASKERS {
-            let handle = handles[asker as usize % handles.len()].clone();
-            tasks.spawn(async move {
-                for n in 0..ASKS / ASKERS {
-                    let answer = handle.ask(command(n * ASKERS + asker)).await;
-                    answer.map_err(|failure| failure.to_string())?;
-                }
-                Ok::<_, String>(())
-            });
-        }
-        tasks.join_all().await.into_iter().collect::<Result<(), _>>()
-    })?;
-    Ok(watch.rate(ASKS as usize))
 }
 
 fn bare_side(runtime: &Runtime, bare: &Arc<BareLog>) -> Result<f64, Failure> {
