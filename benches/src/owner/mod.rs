@@ -28,9 +28,7 @@ use std::sync::Arc;
 
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{Coordinator, NodeId, PartitionName};
-use affinity_keyspace::{
-    Control, EffectParts, Handle, Keyspaces, Links, Owner, OwnerSettings, Partition, Parts,
-};
+use affinity_keyspace::{Control, Handle, Keyspaces, Links, Owner, OwnerSettings, Partition, Parts, Schemas};
 use affinity_log::embedded::EmbeddedLog;
 use affinity_log::{Cleanup, Log, TopicSpec};
 use affinity_memstore::{Limits, MemoryStore};
@@ -83,6 +81,7 @@ impl<P: Partition> Serving<P> {
         let keyspaces = Arc::new(Keyspaces::default());
         let mut serving = Serving { handles: Vec::new(), keyspaces, owners: JoinSet::new() };
         for partition in 0..partitions {
+            let links = Arc::clone(&serving.keyspaces) as Arc<dyn Links>;
             let parts = Parts {
                 place: topic_of(partition),
                 topic,
@@ -93,13 +92,12 @@ impl<P: Partition> Serving<P> {
                 memstore: Box::new(MemoryStore::new(Limits::default())),
                 keep_requests: KeepRequests::InWindow,
                 clock: Arc::new(SystemClock),
-                schemas: (1, 2),
+                schemas: Schemas { control: 1, store_key: 2, effect: 3 },
+                links,
                 seed: u64::from(partition),
                 settings: OwnerSettings::default(),
             };
             let (owner, handle) = Owner::new(handlers(), parts)?;
-            let links = Arc::clone(&serving.keyspaces) as Arc<dyn Links>;
-            let owner = owner.with_effects(EffectParts { links, schema: 3 });
             // Before it runs, so that it takes no ask as a standby.
             handle.order(Control::Promote);
             serving

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use affinity_cluster::PartitionName;
 use affinity_types::codec::{CodecError, Decode, Encode};
@@ -216,7 +216,8 @@ pub trait Links: Send + Sync + 'static {
     fn deliver(&self, to: &PartitionName, delivery: Delivery);
 }
 
-/// The keyspaces of one process.
+/// The keyspaces of one process. An owner that is the only one there is has an empty one: nobody sends effects to it, and what
+/// its handlers emit is `Invalid`.
 ///
 /// It has handles of their owners, and owners have it: [`close`](Keyspaces::close) it when the handles are to be dropped.
 #[derive(Default)]
@@ -261,15 +262,6 @@ impl Links for Keyspaces {
             handle.deliver(delivery);
         }
     }
-}
-
-/// How an owner sends effects.
-#[derive(Clone)]
-pub struct EffectParts {
-    /// The ways to other partitions.
-    pub links: Arc<dyn Links>,
-    /// Id of the changelog's `Effect` schema.
-    pub schema: u32,
 }
 
 /// The partition of `keyspace` that an effect for `key` goes to.

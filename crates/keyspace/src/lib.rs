@@ -23,7 +23,7 @@ mod scan;
 mod settings;
 
 pub use context::{Condition, ConditionFailed, LOOK_UP_MAX, Master, View};
-pub use effects::{DelayedEffect, Delivery, Destination, EffectParts, Incoming, Keyspaces, Links, Refused};
+pub use effects::{DelayedEffect, Delivery, Destination, Incoming, Keyspaces, Links, Refused};
 pub use failure::{Failure, Reply};
 pub use harness::{Changed, Emission, Harness, Outcome, Sent};
 pub use index::{Index, Indexed, OwnedKey};
@@ -31,7 +31,7 @@ pub use listen::{Applied, AppliedValue};
 pub use message::{IndexWatched, Subscription, Watched};
 #[cfg(feature = "mutants")]
 pub use owner::Protection;
-pub use owner::{Control, Entry, Handle, IndexWatchReceiver, Owner, Parts, Status, WatchReceiver};
+pub use owner::{Control, Entry, Handle, IndexWatchReceiver, Owner, Parts, Schemas, Status, WatchReceiver};
 pub use partition::{Partition, Store};
 pub use range::KeyRange;
 pub use router::{KeyspaceScan, Router, RouterParts, RouterSettings, Sleep, Timer};

@@ -117,6 +117,8 @@ impl OwnerSettings {
             held_reads_max: self.held_reads_max.max(1),
             turn_max: self.turn_max.max(1),
             index_step_max: self.index_step_max.max(1),
+            effect_window: self.effect_window.max(1),
+            outbox_max: self.outbox_max.max(1),
             ..self
         }
     }

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{NodeId, PartitionName};
 use affinity_keyspace::{
-    Control, DelayedEffect, Delivery, Destination, EffectParts, Emission, Failure, Handle, Harness, Incoming,
-    Links, Master, Owner, OwnerSettings, Partition, Parts, Refused, Reply, Store, View,
+    Control, DelayedEffect, Delivery, Destination, Emission, Failure, Handle, Harness, Incoming, Keyspaces,
+    Links, Master, Owner, OwnerSettings, Partition, Parts, Refused, Reply, Schemas, Store, View,
 };
 use affinity_log::memory::{Fault, Fencing, MemoryLog, MemoryOptions};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
@@ -174,7 +174,12 @@ impl World {
     }
 
     /// Starts a node of a partition from nothing, and promotes it.
-    fn start(&mut self, partition: u32) -> usize {
+    fn start(&mut self, partition: u32) {
+        self.start_with(partition, Arc::clone(&self.ways) as Arc<dyn Links>);
+    }
+
+    /// The same, with ways of its own to others.
+    fn start_with(&mut self, partition: u32, links: Arc<dyn Links>) {
         let spec = TopicSpec { partitions: PARTITIONS, cleanup: Cleanup::default() };
         let n = self.nodes.len();
         let parts = Parts {
@@ -187,17 +192,16 @@ impl World {
             memstore: Box::new(MemoryStore::new(Limits::default())),
             keep_requests: KeepRequests::InWindow,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            schemas: (1, 2),
+            schemas: Schemas { control: 1, store_key: 2, effect: 3 },
+            links,
             seed: n as u64,
             settings: self.settings.clone(),
         };
         let (owner, handle) = Owner::new(Bank, parts).unwrap();
-        let effects = EffectParts { links: Arc::clone(&self.ways) as Arc<dyn Links>, schema: 3 };
         handle.order(Control::Promote);
         self.ways.0.lock().unwrap().push((PartitionId(partition), handle.clone()));
-        self.nodes.push((owner.with_effects(effects), handle));
+        self.nodes.push((owner, handle));
         self.settle();
-        n
     }
 
     /// A further node takes over, without what the one before knew.
@@ -236,8 +240,13 @@ impl World {
     }
 
     fn look(&mut self, account: &str) -> Option<String> {
+        self.note(account, account)
+    }
+
+    /// What a key has in the partition of an account.
+    fn note(&mut self, key: &str, account: &str) -> Option<String> {
         let (reply, mut answer) = oneshot::channel();
-        self.of(account).query(account.to_owned(), None, reply).unwrap();
+        self.of(account).query(key.to_owned(), None, reply).unwrap();
         self.settle();
         answer.try_recv().unwrap().unwrap()
     }
@@ -313,10 +322,25 @@ fn a_refused_effect_comes_back_and_those_behind_it_go_on() {
     }
     world.pass(1000);
     assert_eq!(world.look(&bob), Some("6".into()), "what was refused has changed nothing");
-    let (reply, mut answer) = oneshot::channel();
-    world.of(&ada).query("refused".into(), None, reply).unwrap();
-    world.settle();
-    assert_eq!(answer.try_recv().unwrap(), Ok(Some(format!("14 of {bob} came back"))));
+    assert_eq!(world.note("refused", &ada), Some(format!("14 of {bob} came back")));
+    assert_eq!(world.outgoing(), 0);
+}
+
+#[test]
+fn who_has_no_way_back_still_refuses_and_the_refusal_comes_when_there_is_one() {
+    let mut world = World::new(OwnerSettings::default());
+    let (ada, bob) = accounts();
+    world.start_with(1, Arc::new(Keyspaces::default()));
+    for amount in [1, 13, 2] {
+        world.ask(&ada, Ask::Move(ada.clone(), bob.clone(), amount)).unwrap();
+    }
+    world.pass(1000);
+    assert_eq!(world.look(&bob), Some("3".into()), "what is behind the refused one goes on");
+    assert_eq!(world.note("refused", &ada), None);
+    assert_eq!(world.outgoing(), 1, "the refusal alone is on its way");
+    world.replace(1);
+    world.pass(1000);
+    assert_eq!(world.note("refused", &ada), Some(format!("13 of {bob} came back")));
     assert_eq!(world.outgoing(), 0);
 }
 

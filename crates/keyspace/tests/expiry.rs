@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{NodeId, PartitionName};
 use affinity_keyspace::{
-    Changed, Condition, Control, Failure, Handle, Harness, Index, Indexed, KeyRange, Master, Owner,
-    OwnerSettings, Partition, Parts, Reply, Store, View,
+    Changed, Condition, Control, Failure, Handle, Harness, Index, Indexed, KeyRange, Keyspaces, Master,
+    Owner, OwnerSettings, Partition, Parts, Reply, Schemas, Store, View,
 };
 use affinity_log::memory::{Delivery, Fault, MemoryLog};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
@@ -122,7 +122,8 @@ impl World {
             memstore: Box::new(MemoryStore::new(Limits::default())),
             keep_requests: KeepRequests::InWindow,
             clock: Arc::clone(clock) as Arc<dyn Clock>,
-            schemas: (1, 2),
+            schemas: Schemas { control: 1, store_key: 2, effect: 3 },
+            links: Arc::new(Keyspaces::default()),
             seed: name.bytes().map(u64::from).sum(),
             settings: OwnerSettings::default(),
         };

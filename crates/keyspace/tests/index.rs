@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{NodeId, PartitionName};
 use affinity_keyspace::{
-    Control, Failure, Handle, Index, Indexed, Master, Owner, OwnerSettings, Partition, Parts, Reply, Store,
-    View,
+    Control, Failure, Handle, Index, Indexed, Keyspaces, Master, Owner, OwnerSettings, Partition, Parts,
+    Reply, Schemas, Store, View,
 };
 use affinity_log::memory::{Delivery, Fault, Fencing, MemoryLog, MemoryOptions};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
@@ -139,7 +139,8 @@ impl World {
             memstore: Box::new(store),
             keep_requests: KeepRequests::InWindow,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            schemas: (1, 2),
+            schemas: Schemas { control: 1, store_key: 2, effect: 3 },
+            links: Arc::new(Keyspaces::default()),
             seed: 1,
             settings: OwnerSettings { index_step_max: 1, ..OwnerSettings::default() },
         };

@@ -10,7 +10,8 @@ use std::time::Duration;
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{NodeId, PartitionName};
 use affinity_keyspace::{
-    Control, Failure, Handle, Master, Owner, OwnerSettings, Partition, Parts, Reads, Reply, Store, View,
+    Control, Failure, Handle, Keyspaces, Master, Owner, OwnerSettings, Partition, Parts, Reads, Reply,
+    Schemas, Store, View,
 };
 use affinity_log::memory::{ChannelId, Delivery, Fault, Fencing, MemoryLog, MemoryOptions};
 use affinity_log::{
@@ -271,7 +272,8 @@ impl World {
             memstore: Box::new(FaultyStore { inner, refuses: Arc::clone(&self.store_refuses) }),
             keep_requests: KeepRequests::InWindow,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            schemas: (1, 2),
+            schemas: Schemas { control: 1, store_key: 2, effect: 3 },
+            links: Arc::new(Keyspaces::default()),
             seed: name.bytes().map(u64::from).sum(),
             settings: self.settings.clone(),
         };

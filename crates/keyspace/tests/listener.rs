@@ -8,8 +8,8 @@ use std::task::{Context, Waker};
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{NodeId, PartitionName};
 use affinity_keyspace::{
-    Applied, AppliedValue, Control, Handle, Harness, Master, Owner, OwnerSettings, Partition, Parts, Store,
-    View,
+    Applied, AppliedValue, Control, Handle, Harness, Keyspaces, Master, Owner, OwnerSettings, Partition,
+    Parts, Schemas, Store, View,
 };
 use affinity_log::memory::{Delivery, Fault, Fencing, MemoryLog, MemoryOptions};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
@@ -133,7 +133,8 @@ impl World {
             memstore: Box::new(MemoryStore::new(Limits::default())),
             keep_requests: KeepRequests::InWindow,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            schemas: (1, 2),
+            schemas: Schemas { control: 1, store_key: 2, effect: 3 },
+            links: Arc::new(Keyspaces::default()),
             seed: 1,
             settings: OwnerSettings::default(),
         };

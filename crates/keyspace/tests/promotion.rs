@@ -9,7 +9,8 @@ use std::time::Duration;
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{NodeId, PartitionName};
 use affinity_keyspace::{
-    Control, Failure, Handle, Master, Owner, OwnerSettings, Partition, Parts, Reply, Store, View,
+    Control, Failure, Handle, Keyspaces, Master, Owner, OwnerSettings, Partition, Parts, Reply, Schemas,
+    Store, View,
 };
 use affinity_log::embedded::{EmbeddedLog, EmbeddedOptions};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
@@ -86,7 +87,8 @@ impl World {
             memstore: Box::new(MemoryStore::new(Limits::default())),
             keep_requests: KeepRequests::InWindow,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            schemas: (1, 2),
+            schemas: Schemas { control: 1, store_key: 2, effect: 3 },
+            links: Arc::new(Keyspaces::default()),
             seed: name.bytes().map(u64::from).sum(),
             settings: OwnerSettings { requests, ..OwnerSettings::default() },
         };

@@ -7,7 +7,8 @@ use std::task::{Context, Poll, Waker};
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{NodeId, PartitionName};
 use affinity_keyspace::{
-    Control, Failure, Handle, Master, Owner, OwnerSettings, Partition, Parts, Reads, Reply, Store, View,
+    Control, Failure, Handle, Keyspaces, Master, Owner, OwnerSettings, Partition, Parts, Reads, Reply,
+    Schemas, Store, View,
 };
 use affinity_log::memory::{Fault, Fencing, MemoryLog, MemoryOptions};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
@@ -101,7 +102,8 @@ impl World {
             memstore: Box::new(store),
             keep_requests: KeepRequests::InWindow,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            schemas: (1, 2),
+            schemas: Schemas { control: 1, store_key: 2, effect: 3 },
+            links: Arc::new(Keyspaces::default()),
             seed: name.bytes().map(u64::from).sum(),
             settings: self.settings.clone(),
         };

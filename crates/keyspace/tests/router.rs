@@ -7,8 +7,8 @@ use std::time::Duration;
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{NodeId, PartitionName};
 use affinity_keyspace::{
-    Control, Failure, Handle, Master, Owner, OwnerSettings, Partition, Parts, Router, RouterParts,
-    RouterSettings, Sleep, Status, Store, Timer, View,
+    Control, Failure, Handle, Keyspaces, Master, Owner, OwnerSettings, Partition, Parts, Router, RouterParts,
+    RouterSettings, Schemas, Sleep, Status, Store, Timer, View,
 };
 use affinity_log::memory::{ChannelId, Delivery, Fault, MemoryLog};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
@@ -166,7 +166,8 @@ impl Keyspace {
                 memstore: Box::new(MemoryStore::new(Limits::default())),
                 keep_requests: KeepRequests::InWindow,
                 clock: Arc::new(time),
-                schemas: (1, 2),
+                schemas: Schemas { control: 1, store_key: 2, effect: 3 },
+                links: Arc::new(Keyspaces::default()),
                 seed: u64::from(number),
                 settings: settings.clone(),
             };

@@ -12,8 +12,8 @@ use std::task::{Context, Poll, Waker};
 use affinity_cluster::memory::{Fault as CoordinatorFault, MemoryCoordinator};
 use affinity_cluster::{NodeId, PartitionName};
 use affinity_keyspace::{
-    Control, Delivery, EffectParts, Failure, Handle, Links, Owner, OwnerSettings, Partition, Parts,
-    Protection, Reply,
+    Control, Delivery, Failure, Handle, Links, Owner, OwnerSettings, Partition, Parts, Protection, Reply,
+    Schemas,
 };
 use affinity_log::memory::{Delivery as LogDelivery, Fault, Fencing, MemoryLog, MemoryOptions};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
@@ -157,6 +157,7 @@ impl World {
             removed: self.removed,
             ..OwnerSettings::default()
         };
+        let links = Arc::clone(&self.ways) as Arc<dyn Links>;
         let parts = Parts {
             place: place(partition),
             topic: self.topic,
@@ -167,14 +168,13 @@ impl World {
             memstore: Box::new(MemoryStore::new(Limits::default())),
             keep_requests: KeepRequests::InWindow,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            schemas: (1, 2),
+            schemas: Schemas { control: 1, store_key: 2, effect: 3 },
+            links,
             seed: self.random.next(),
             settings,
         };
         let (owner, handle) = Owner::new(Bank, parts).unwrap();
-        let links = Arc::clone(&self.ways) as Arc<dyn Links>;
         self.ways.0.lock().unwrap().0[partition as usize][n] = Some(handle);
-        let owner = owner.with_effects(EffectParts { links, schema: 3 });
         self.nodes[partition as usize][n] = Some(owner);
     }
 

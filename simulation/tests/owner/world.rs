@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{NodeId, PartitionName, Seen};
-use affinity_keyspace::{Control, Handle, Owner, OwnerSettings, Parts, Protection, Reads, Status};
+use affinity_keyspace::{
+    Control, Handle, Keyspaces, Owner, OwnerSettings, Parts, Protection, Reads, Schemas, Status,
+};
 use affinity_log::memory::{Delivery, Fencing, MemoryLog, MemoryOptions};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
 use affinity_memstore::{Limits, MemStore, MemoryStore};
@@ -220,7 +222,8 @@ impl World {
             memstore,
             keep_requests,
             clock: Arc::clone(&node.clock) as Arc<dyn Clock>,
-            schemas: (1, 2),
+            schemas: Schemas { control: 1, store_key: 2, effect: 3 },
+            links: Arc::new(Keyspaces::default()),
             seed: self.random.next(),
             settings,
         };

@@ -94,10 +94,8 @@ impl<P: Partition> Owner<P> {
         if !group.with.read {
             tell_group(&mut self.watches, group);
         }
-        if let Some(outbox) = &mut self.outbox {
-            let system = group.changes.iter().filter(|(store, ..)| *store == StoreId::LAST);
-            system.for_each(|(_, key, change)| note_system(outbox, key, change.value.as_ref()));
-        }
+        let system = group.changes.iter().filter(|(store, ..)| *store == StoreId::LAST);
+        system.for_each(|(_, key, change)| note_system(&mut self.outbox, key, change.value.as_ref()));
         let receipts = std::mem::take(&mut group.with.receipts);
         if let Some(answer) = group.with.answer.take() {
             let waiting = group.with.waiting.take();

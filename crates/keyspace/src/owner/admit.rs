@@ -223,7 +223,7 @@ impl<P: Partition> Owner<P> {
         let mut records: Vec<_> = changes.iter_mut().map(|change| change.take_record(names)).collect();
         if records.is_empty() {
             // Events alone need a place in the order.
-            records = affinity_types::control::no_op_group(version, time, self.control_schema).records;
+            records = affinity_types::control::no_op_group(version, time, self.schemas.control).records;
         }
         let attributes = Attributes { request: request.clone(), ..Attributes::default() };
         let group = Group { version, time, attributes, records };

@@ -19,7 +19,7 @@ use super::outbox::{CLEARS_MAX, Outbox, name_of};
 use super::reads::HeldAnswer;
 use super::{InFlight, Owner, Protection};
 use crate::context::{Change, Done, Master, View, pending_changes};
-use crate::effects::{Delivery, EffectParts, Emissions, Emitted, Receipt, To, receiver};
+use crate::effects::{Delivery, Emissions, Emitted, Receipt, To, receiver};
 use crate::phase::Event;
 use crate::{Failure, Incoming, Partition, Refused};
 
@@ -43,14 +43,6 @@ pub(super) struct Inbox {
 }
 
 impl<P: Partition> Owner<P> {
-    /// The same owner, whose handlers may emit effects. One that takes effects needs it too: a refusal goes back as an effect.
-    #[must_use]
-    pub fn with_effects(mut self, parts: EffectParts) -> Owner<P> {
-        let window = self.settings.effect_window.max(1);
-        self.outbox = Some(Outbox::new(self.name.clone(), parts, window));
-        self
-    }
-
     /// The value of a record of the system: the newest pending one, with its group, or that of the memstore.
     fn system(&self, key: &[u8]) -> affinity_state::Result<(Option<Bytes>, Option<Sequence>)> {
         if let Some(value) = self.pending.get(SYSTEM, key) {
@@ -68,7 +60,7 @@ impl<P: Partition> Owner<P> {
     }
 
     fn control(&self, key: Control<'_>) -> Bytes {
-        key.frame(self.control_schema)
+        key.frame(self.schemas.control)
     }
 
     fn number(&self, number: u64) -> Bytes {
@@ -199,9 +191,6 @@ impl<P: Partition> Owner<P> {
         if emissions.is_empty() {
             return Ok(());
         }
-        let Some(outbox) = &self.outbox else {
-            return Err(Failure::Invalid("this partition sends no effects"));
-        };
         let corrupt = |error: affinity_state::Error| Failure::Corrupt(error.to_string());
         let mut last = BTreeMap::<PartitionName, u64>::new();
         let mut put = |key, value| changes.push(Change::new(SYSTEM, key, value));
@@ -210,7 +199,7 @@ impl<P: Partition> Owner<P> {
             let (to, keyspace) = match to {
                 To::Partition(name) => (name, None),
                 To::Keyspace(keyspace) => {
-                    let name = receiver(&*outbox.links, keyspace, &key);
+                    let name = receiver(&*self.outbox.links, keyspace, &key);
                     (name.ok_or(Failure::Invalid("there is no such keyspace"))?, Some(keyspace))
                 }
             };
@@ -219,7 +208,7 @@ impl<P: Partition> Owner<P> {
                 && *due > now
             {
                 let effect = Effect { kind, to: keyspace.to_owned(), key, tag, message, due: *due };
-                put(self.control(effect::delayed(token)), Some(effect.frame(outbox.schema)));
+                put(self.control(effect::delayed(token)), Some(effect.frame(self.schemas.effect)));
                 continue;
             }
             let text = to.to_string();
@@ -227,14 +216,14 @@ impl<P: Partition> Owner<P> {
                 Some(number) => number + 1,
                 None => self.system_number(&self.control(effect::sent(&text))).map_err(corrupt)?.0 + 1,
             };
-            let first = outbox.first_waiting(&to).unwrap_or(number);
+            let first = self.outbox.first_waiting(&to).unwrap_or(number);
             if limited && number.saturating_sub(first) >= self.settings.outbox_max as u64 {
                 return Err(Failure::Overloaded);
             }
             last.insert(to, number);
             let key_of = self.control(effect::outgoing(&text, number));
             let effect = Effect { kind, to: text, key, tag, message, due };
-            put(key_of, Some(effect.frame(outbox.schema)));
+            put(key_of, Some(effect.frame(self.schemas.effect)));
         }
         for token in emissions.cancelled {
             put(self.control(effect::delayed(&token.0)), None);
@@ -260,15 +249,14 @@ impl<P: Partition> Owner<P> {
 
     /// This owner is master now: reads what is to be sent.
     pub(super) fn load_outbox(&mut self) -> affinity_state::Result<()> {
-        let Some(outbox) = &mut self.outbox else { return Ok(()) };
-        outbox.clear();
+        self.outbox.clear();
         let mut found = Vec::new();
         self.state.memstore().scan(At::Newest, &Scan::all(SYSTEM), &mut |key, value| {
             found.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value.bytes())));
             ControlFlow::Continue(())
         })?;
         for (key, value) in found {
-            note_system(outbox, &key, Some(&value));
+            note_system(&mut self.outbox, &key, Some(&value));
         }
         Ok(())
     }
@@ -280,10 +268,9 @@ impl<P: Partition> Owner<P> {
         }
         let (now, rest) = (self.polled_at(), Duration::from_millis(self.settings.retry_ms));
         let early = self.removed(Protection::ClearAfterDone);
-        let Some(outbox) = &mut self.outbox else { return false };
-        let mut moved = outbox.poll(cx, now, rest);
+        let mut moved = self.outbox.poll(cx, now, rest);
         if early {
-            outbox.clear_early(now);
+            self.outbox.clear_early(now);
         }
         if self.refusing || self.gap.is_some() || self.own_at.is_some_and(|at| at > now) {
             return moved;
@@ -303,7 +290,7 @@ impl<P: Partition> Owner<P> {
         if !self.has_room() {
             return false;
         }
-        let Some(outbox) = &mut self.outbox else { return false };
+        let outbox = &mut self.outbox;
         let due = outbox.done_since.is_some_and(|since| now >= since + after);
         if outbox.done.is_empty() || !due && outbox.done.len() < CLEARS_MAX {
             return false;
@@ -329,11 +316,9 @@ impl<P: Partition> Owner<P> {
     /// Effects that are done are still in the log.
     pub(super) fn not_cleared(&mut self, cleared: Vec<(PartitionName, u64)>) {
         let now = self.now();
-        if let Some(outbox) = &mut self.outbox
-            && !cleared.is_empty()
-        {
-            outbox.done.extend(cleared);
-            outbox.done_since.get_or_insert(now);
+        if !cleared.is_empty() {
+            self.outbox.done.extend(cleared);
+            self.outbox.done_since.get_or_insert(now);
         }
     }
 
@@ -346,10 +331,8 @@ impl<P: Partition> Owner<P> {
         let mut changes = Vec::new();
         let mut tokens = Vec::new();
         while tokens.len() < DUE_MAX && self.has_room() {
-            let Some(token) = self.outbox.as_ref().and_then(due) else { break };
-            if let Some(outbox) = &mut self.outbox {
-                outbox.forget_delayed(&token);
-            }
+            let Some(token) = due(&self.outbox) else { break };
+            self.outbox.forget_delayed(&token);
             let key = self.control(effect::delayed(&token));
             // One that was cancelled, in a group that is still in flight, is gone.
             let Ok((Some(value), _)) = self.system(&key) else { continue };
@@ -385,8 +368,7 @@ impl<P: Partition> Owner<P> {
     }
 
     fn undelayed(&self, effect: &Effect) -> Option<Emitted> {
-        let outbox = self.outbox.as_ref()?;
-        let to = receiver(&*outbox.links, &effect.to, &effect.key)?;
+        let to = receiver(&*self.outbox.links, &effect.to, &effect.key)?;
         Some(Emitted {
             to: To::Partition(to),
             kind: effect.kind,
@@ -399,14 +381,13 @@ impl<P: Partition> Owner<P> {
 
     /// Effects wait for their time as before.
     pub(super) fn still_delayed(&mut self, tokens: Vec<(String, affinity_types::EventTime)>) {
-        if let Some(outbox) = &mut self.outbox {
-            tokens.iter().for_each(|(token, due)| outbox.delay(token, *due));
-        }
+        tokens.iter().for_each(|(token, due)| self.outbox.delay(token, *due));
     }
 
     /// When effects have to be looked after though nothing comes.
     pub(super) fn effects_at(&self) -> Option<Duration> {
-        let outbox = self.outbox.as_ref().filter(|_| self.epoch().is_some())?;
+        self.epoch()?;
+        let outbox = &self.outbox;
         let cleared = outbox.clear_at(Duration::from_millis(self.settings.effect_clear_ms));
         let delayed = outbox.first_delayed().map(|(due, _)| {
             let left = due.0.saturating_sub(self.time().0).max(0);

@@ -39,9 +39,10 @@ use tokio::sync::mpsc;
 
 pub use handle::{Control, Handle, IndexWatchReceiver, Status, WatchReceiver};
 
+use self::outbox::Outbox;
 use self::reads::HeldRead;
 use crate::context::{Groups, Scratch};
-use crate::effects::Receipt;
+use crate::effects::{Links, Receipt};
 use crate::index::definitions;
 use crate::message::{Message, Waiting};
 use crate::phase::{Event, Phase};
@@ -107,12 +108,25 @@ pub struct Parts {
     pub keep_requests: KeepRequests,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
-    /// Ids of the changelog's `Control` and `StoreKey` schemas.
-    pub schemas: (u32, u32),
+    /// The ways to other partitions, for effects.
+    pub links: Arc<dyn Links>,
+    /// Ids of the changelog's schemas.
+    pub schemas: Schemas,
     /// Where chance begins: another one for each owner of each start, since attempts at an election are told apart by it.
     pub seed: u64,
     /// Limits and times.
     pub settings: OwnerSettings,
+}
+
+/// Ids of the schemas of the system's records in a changelog, which never change there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schemas {
+    /// Of the keys of the system's records, and of its numbers.
+    pub control: u32,
+    /// Of the keys of stores other than the main store.
+    pub store_key: u32,
+    /// Of effects.
+    pub effect: u32,
 }
 
 /// Store, key, version and value.
@@ -205,7 +219,7 @@ pub struct Owner<P: Partition> {
     log: Arc<dyn Log>,
     coordinator: Arc<dyn Coordinator>,
     clock: Arc<dyn Clock>,
-    control_schema: u32,
+    schemas: Schemas,
     settings: OwnerSettings,
     random: Random,
     orders: mpsc::Receiver<Control>,
@@ -272,7 +286,7 @@ pub struct Owner<P: Partition> {
     /// Replies to writes that earlier leases hold back.
     gated: Gated<P>,
     gate: Option<Duration>,
-    outbox: Option<outbox::Outbox>,
+    outbox: Outbox,
     inbox: effects::Inbox,
     /// A message that waits for room in the log.
     waiting: Option<Message<P>>,
@@ -287,9 +301,9 @@ impl<P: Partition> Owner<P> {
     /// If what the store holds cannot be read.
     pub fn new(partition: P, parts: Parts) -> affinity_state::Result<(Owner<P>, Handle<P>)> {
         let Parts { place, topic, name, node, log, coordinator, memstore, keep_requests, .. } = parts;
-        let Parts { clock, schemas: (control_schema, store_key_schema), seed, settings, .. } = parts;
+        let Parts { clock, schemas, links, seed, settings, .. } = parts;
         let settings = settings.bounded();
-        let names = StoreNames::new(P::STORES, store_key_schema);
+        let names = StoreNames::new(P::STORES, schemas.store_key);
         let mut state = State::open(memstore, names, topic, settings.requests.clone(), keep_requests)?;
         Self::prepare(&mut state, &settings)?;
         state.assume_leases(settings.lease_ms, clock.elapsed());
@@ -298,6 +312,7 @@ impl<P: Partition> Owner<P> {
         let status = Arc::new(handle::Shared::default());
         let handle = Handle::new(send, send_order, Arc::clone(&status), state.names().clone());
         let metrics = metrics::Metrics::new(&name);
+        let outbox = Outbox::new(name.clone(), links, settings.effect_window);
         let owner = Owner {
             partition,
             place,
@@ -305,7 +320,7 @@ impl<P: Partition> Owner<P> {
             node,
             log,
             coordinator,
-            control_schema,
+            schemas,
             random: Random::new(seed),
             orders,
             mailbox,
@@ -347,7 +362,7 @@ impl<P: Partition> Owner<P> {
             retries: 0,
             gated: Gated { replies: VecDeque::new(), count: 0 },
             gate: None,
-            outbox: None,
+            outbox,
             inbox: effects::Inbox::default(),
             waiting: None,
             broken: None,

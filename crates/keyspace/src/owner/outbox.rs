@@ -10,7 +10,7 @@ use affinity_types::effect::Effect;
 use affinity_types::{EventTime, PartitionId};
 use tokio::sync::mpsc;
 
-use crate::effects::{Delivered, Delivery, EffectParts, Links, Receipt, Returned};
+use crate::effects::{Delivered, Delivery, Links, Receipt, Returned};
 
 /// Effects on their way to all receivers, at most: so many may come back at once.
 const ON_THE_WAY_MAX: usize = 4096;
@@ -21,7 +21,6 @@ pub(super) const CLEARS_MAX: usize = 256;
 pub(super) struct Outbox {
     from: PartitionName,
     pub(super) links: Arc<dyn Links>,
-    pub(super) schema: u32,
     window: usize,
     /// Counts masterships, so that what comes back from an earlier one is told apart.
     mastership: u64,
@@ -54,12 +53,11 @@ struct Pair {
 }
 
 impl Outbox {
-    pub(super) fn new(from: PartitionName, parts: EffectParts, window: usize) -> Outbox {
+    pub(super) fn new(from: PartitionName, links: Arc<dyn Links>, window: usize) -> Outbox {
         let (returns, returned) = mpsc::channel(ON_THE_WAY_MAX);
         Outbox {
             from,
-            links: parts.links,
-            schema: parts.schema,
+            links,
             window,
             mastership: 0,
             returns,

@@ -297,7 +297,7 @@ impl<P: Partition> Owner<P> {
         let (Some(epoch), time) = (self.epoch(), self.tick()) else { return Err(AppendError::Lost) };
         let version = Version::new(epoch, self.sent.next());
         let group = if records.is_empty() {
-            control::no_op_group(version, time, self.control_schema)
+            control::no_op_group(version, time, self.schemas.control)
         } else {
             Group { version, time, attributes: Attributes::default(), records }
         };

@@ -95,7 +95,7 @@ impl<P: Partition> Owner<P> {
 
     fn bar(&mut self, epoch: Epoch) {
         let time = self.time();
-        let barrier = control::barrier_group(epoch, time, self.settings.lease_ms, self.control_schema);
+        let barrier = control::barrier_group(epoch, time, self.settings.lease_ms, self.schemas.control);
         let Held::Writer(writer) = &mut self.held else { return self.happen(Event::OutcomeUnknown) };
         self.last_sent_at = self.clock.elapsed();
         match writer.append(&barrier) {
@@ -160,9 +160,7 @@ impl<P: Partition> Owner<P> {
         // A repair that is lost is still due; one that has landed will be read.
         self.repairing.clear();
         self.inbox.tries.clear();
-        if let Some(outbox) = &mut self.outbox {
-            outbox.clear();
-        }
+        self.outbox.clear();
         self.expiry.forget();
         self.own_at = None;
         for read in std::mem::take(&mut self.reads) {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{NodeId, PartitionName};
 use affinity_keyspace::{
-    Control, Failure, Handle, KeyValue, Master, Owner, OwnerSettings, Partition, PartitionScan, Parts,
-    Router, RouterParts, RouterSettings, Sleep, Store, Timer, View,
+    Control, Failure, Handle, KeyValue, Keyspaces, Master, Owner, OwnerSettings, Partition, PartitionScan,
+    Parts, Router, RouterParts, RouterSettings, Schemas, Sleep, Store, Timer, View,
 };
 use affinity_log::memory::MemoryLog;
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
@@ -109,7 +109,8 @@ impl World {
             memstore: Box::new(store),
             keep_requests: KeepRequests::InWindow,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            schemas: (1, 2),
+            schemas: Schemas { control: 1, store_key: 2, effect: 3 },
+            links: Arc::new(Keyspaces::default()),
             seed: u64::from(partition) + node.bytes().map(u64::from).sum::<u64>(),
             settings: self.settings.clone(),
         };
