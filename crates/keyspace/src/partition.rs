@@ -52,8 +52,8 @@ pub trait Partition: Send + 'static {
     /// Handles an effect of another partition, or of this one. What it answers goes to those who have asked for an answer.
     ///
     /// # Errors
-    /// With an error, or a panic, nothing changes, and the effect is tried again, [`effect_tries`] times in all; then it is
-    /// refused, and goes back to its sender's [`refused`](Partition::refused).
+    /// With an error, a panic, or changes that cannot be made (too large, an effect to a keyspace that is not there), nothing
+    /// changes, and the effect is tried again, [`effect_tries`] times in all; then it is refused, and goes back to its sender's [`refused`](Partition::refused).
     ///
     /// [`effect_tries`]: crate::OwnerSettings::effect_tries
     fn effect(&self, _cx: &mut Master<'_>, _effect: &Incoming<'_>) -> Result<Bytes, Refused> {

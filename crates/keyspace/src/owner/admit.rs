@@ -8,6 +8,7 @@ use affinity_state::{Expiring, Known, PendingGroup, Update};
 use affinity_types::codec::{CodecError, Decode, Encode};
 use affinity_types::{Attributes, Epoch, Group, Record, Request, RequestId, Sequence, Version};
 
+use super::effects::Emitter;
 use super::expiry::Buried;
 use super::reads::HeldAnswer;
 use super::{Held, InFlight, Owner, Protection};
@@ -200,7 +201,7 @@ impl<P: Partition> Owner<P> {
                 return self.hold_reply(saw, expired, asked, unchanged);
             }
         };
-        if let Err(failure) = self.stage(emissions, &mut changes, true) {
+        if let Err(failure) = self.stage(emissions, &mut changes, Emitter::Command) {
             return self.hold_reply(saw, expired, asked, Err(failure));
         }
         if let Some(failure) = self.too_long(&changes) {

@@ -10,9 +10,9 @@ use affinity_cluster::PartitionName;
 use affinity_log::AppendError;
 use affinity_memstore::{At, Scan, StoreId};
 use affinity_state::IndexChange;
-use affinity_types::Sequence;
 use affinity_types::control::Control;
 use affinity_types::effect::{self, Effect, EffectKind};
+use affinity_types::{EventTime, Sequence};
 use bytes::Bytes;
 
 use super::outbox::{CLEARS_MAX, Outbox, name_of};
@@ -25,6 +25,11 @@ use crate::{Failure, Incoming, Partition, Refused};
 
 /// Effects whose time has come that are sent in one group, at most.
 const DUE_MAX: usize = 64;
+/// How long a delayed effect is left alone whose keyspace is not there, in milliseconds.
+const ASTRAY_MS: u64 = 1000;
+/// Bytes of a value and of a group that an effect leaves to its receiver's name, whose length is limited, and to the records that may
+/// have to come with it.
+const EFFECT_RESERVED: usize = 2048;
 
 /// The store of the system's records that are state.
 const SYSTEM: StoreId = StoreId::LAST;
@@ -36,10 +41,40 @@ pub(super) struct Inbox {
     pub(super) gated: Vec<Receipt>,
     /// Failed tries of the next effect of a sender.
     pub(super) tries: BTreeMap<PartitionName, (u64, u32)>,
-    /// An effect whose handler wants what cannot be done.
-    refusing: Option<(PartitionName, u64)>,
     /// Numbers of the last effects applied, where a mutant keeps them here alone.
     applied: BTreeMap<PartitionName, u64>,
+}
+
+/// A delayed effect whose time has come.
+struct Due {
+    token: String,
+    effect: Effect,
+    to: PartitionName,
+}
+
+/// What the group of an effect holds.
+#[derive(Default)]
+struct Decided {
+    changes: Vec<Change>,
+    events: Vec<(StoreId, Bytes, Bytes)>,
+    indexed: Vec<IndexChange>,
+}
+
+/// Who emits, which says what limits count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Emitter {
+    /// A handler of a command: a receiver that is too far behind refuses it.
+    Command,
+    /// A handler of an effect: it is never refused for who is behind, or two partitions could wait for each other.
+    Effect,
+    /// The owner, for what is in the log already in another form.
+    Owner,
+}
+
+/// An effect back to where another came from.
+fn back(from: &PartitionName, effect: &Effect, kind: EffectKind, message: Bytes) -> Emitted {
+    let (to, key, tag) = (To::Partition(from.clone()), effect.key.clone(), effect.tag.clone());
+    Emitted { to, kind, key, tag, message, delayed: None }
 }
 
 impl<P: Partition> Owner<P> {
@@ -82,63 +117,93 @@ impl<P: Partition> Owner<P> {
         if number > highest + 1 {
             return;
         }
-        let Some(done) = self.decide_effect(&from, number, &effect) else { return };
-        let Done { mut changes, events, emissions, indexed, .. } = done;
-        if self.stage(emissions, &mut changes, false).is_err() || self.too_long(&changes).is_some() {
-            // What a handler emits to nowhere, or cannot be stored, is a refusal like any other: on the next try.
-            return self.refuse_next(&from, number);
-        }
-        if self.removed(Protection::AppliedRecord) {
-            self.inbox.applied.insert(from.clone(), number);
-        } else {
-            changes.push(Change::new(SYSTEM, key, Some(self.number(number))));
-        }
-        self.inbox.tries.remove(&from);
-        match self.append_changes(changes, indexed, |with| {
-            with.events = events;
-            with.receipts.push(receipt);
-        }) {
-            Ok(()) | Err(AppendError::Full) => {}
-            Err(AppendError::Lost) => self.happen(Event::Fenced),
-            Err(error) => {
-                tracing::warn!(partition = %self.name, %from, number, %error, "an effect's changes were not taken");
-                self.refuse_next(&from, number);
-            }
+        let mut receipt = Some(receipt);
+        let taken = self.try_effect(&from, &effect);
+        let taken = taken.and_then(|decided| self.append_effect(&from, number, decided, &mut receipt));
+        if let Err(Refused(why)) = taken
+            && self.is_last_try(&from, number)
+        {
+            tracing::warn!(partition = %self.name, %from, number, why, "an effect is refused");
+            self.refuse_effect(&from, number, &effect, &mut receipt);
         }
     }
 
-    /// What the group of an effect is to hold, its answer or refusal with it; nothing if it is to be tried again.
-    fn decide_effect(&mut self, from: &PartitionName, number: u64, effect: &Effect) -> Option<Done> {
-        let back = |kind, message| Emitted {
-            to: To::Partition(from.clone()),
-            kind,
-            key: effect.key.clone(),
-            tag: effect.tag.clone(),
-            message,
-            delayed: None,
-        };
-        let (outcome, mut done) = self.run_effect(from, effect);
-        match (outcome, effect.kind) {
-            (Ok(answer), EffectKind::Ask) => done.emissions.emitted.push(back(EffectKind::Answer, answer)),
-            (Ok(_), _) => {}
-            (Err(Refused(why)), kind) => {
-                let tries = self.inbox.tries.entry(from.clone()).or_insert((number, 0));
-                *tries = if tries.0 == number { (number, tries.1 + 1) } else { (number, 1) };
-                if tries.1 < self.settings.effect_tries {
-                    return None;
-                }
-                tracing::warn!(partition = %self.name, %from, number, why, "an effect is refused");
-                (done.changes, done.events, done.indexed) = Default::default();
-                done.emissions = Emissions::default();
-                match kind {
-                    EffectKind::Tell | EffectKind::Ask => {
-                        done.emissions.emitted.push(back(EffectKind::Refusal, effect.message.clone()));
-                    }
-                    EffectKind::Answer | EffectKind::Refusal => self.metrics.effects_dropped.increment(1),
+    /// Runs the handler of an effect: what it wants to change, its answer among that.
+    fn try_effect(&mut self, from: &PartitionName, effect: &Effect) -> Result<Decided, Refused> {
+        let (answer, done) = self.run_effect(from, effect);
+        let Done { mut changes, events, mut emissions, indexed, .. } = done;
+        let answer = answer?;
+        if effect.kind == EffectKind::Ask {
+            emissions.emitted.push(back(from, effect, EffectKind::Answer, answer));
+        }
+        self.stage(emissions, &mut changes, Emitter::Effect)?;
+        Ok(Decided { changes, events, indexed })
+    }
+
+    /// Appends what an effect changes, and that it is applied. With an error, nothing was appended, nor would it be the next time.
+    fn append_effect(
+        &mut self,
+        from: &PartitionName,
+        number: u64,
+        decided: Decided,
+        receipt: &mut Option<Receipt>,
+    ) -> Result<(), Refused> {
+        let Decided { mut changes, events, indexed } = decided;
+        if self.removed(Protection::AppliedRecord) {
+            self.inbox.applied.insert(from.clone(), number);
+        } else {
+            let key = self.control(effect::applied(&from.to_string()));
+            changes.push(Change::new(SYSTEM, key, Some(self.number(number))));
+        }
+        if let Some(failure) = self.too_long(&changes) {
+            return Err(failure.into());
+        }
+        match self.append_changes(changes, indexed, |with| {
+            with.events = events;
+            with.receipts.extend(receipt.take());
+        }) {
+            Ok(()) => drop(self.inbox.tries.remove(from)),
+            Err(AppendError::Full) => {}
+            Err(AppendError::Lost) => self.happen(Event::Fenced),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Counts a try of a sender's next effect.
+    fn is_last_try(&mut self, from: &PartitionName, number: u64) -> bool {
+        let tries = self.inbox.tries.entry(from.clone()).or_insert((number, 0));
+        *tries = if tries.0 == number { (number, tries.1 + 1) } else { (number, 1) };
+        tries.1 >= self.settings.effect_tries
+    }
+
+    /// Moves on from an effect that nothing came of. A message goes back; an answer or a refusal is dropped.
+    fn refuse_effect(
+        &mut self,
+        from: &PartitionName,
+        number: u64,
+        effect: &Effect,
+        receipt: &mut Option<Receipt>,
+    ) {
+        let mut decided = Decided::default();
+        if matches!(effect.kind, EffectKind::Tell | EffectKind::Ask) {
+            let refusal = back(from, effect, EffectKind::Refusal, effect.message.clone());
+            let emissions = Emissions { emitted: vec![refusal], cancelled: Vec::new() };
+            if let Err(failure) = self.stage(emissions, &mut decided.changes, Emitter::Owner) {
+                return self.break_down(&failure);
+            }
+            match self.append_effect(from, number, decided, receipt) {
+                Ok(()) => return,
+                // Its sender has wider limits than this owner.
+                Err(Refused(why)) => {
+                    tracing::error!(partition = %self.name, %from, number, why, "a refusal is dropped");
                 }
             }
         }
-        Some(done)
+        self.metrics.effects_dropped.increment(1);
+        if let Err(Refused(why)) = self.append_effect(from, number, Decided::default(), receipt) {
+            tracing::error!(partition = %self.name, %from, number, why, "an effect cannot be moved on from");
+        }
     }
 
     fn applied_of(
@@ -152,20 +217,12 @@ impl<P: Partition> Owner<P> {
         self.system_number(key)
     }
 
-    /// The next try of an effect is its last.
-    fn refuse_next(&mut self, from: &PartitionName, number: u64) {
-        self.inbox.refusing = Some((from.clone(), number));
-        self.inbox.tries.insert(from.clone(), (number, self.settings.effect_tries));
-    }
-
     fn run_effect(&mut self, from: &PartitionName, effect: &Effect) -> (Result<Bytes, Refused>, Done) {
         let mut random = self.random.clone();
         let time = self.tick();
         let mut cx = Master::new(View::new(&self.state, &self.pending, time, &self.scratch), &mut random);
         let incoming = Incoming { from, effect };
-        let refused = self.inbox.refusing.take_if(|(f, _)| f == from).is_some();
         let result = catch_unwind(AssertUnwindSafe(|| match effect.kind {
-            _ if refused => Err(Refused("what its handler wants cannot be done".to_owned())),
             EffectKind::Tell | EffectKind::Ask => self.partition.effect(&mut cx, &incoming),
             EffectKind::Answer => self.partition.answered(&mut cx, &incoming).map(|()| Bytes::new()),
             EffectKind::Refusal => self.partition.refused(&mut cx, &incoming).map(|()| Bytes::new()),
@@ -181,12 +238,12 @@ impl<P: Partition> Owner<P> {
         (result, done)
     }
 
-    /// Makes records of what was emitted and cancelled. With `limited`, a receiver that is too far behind refuses it.
+    /// Makes records of what was emitted and cancelled.
     pub(super) fn stage(
         &self,
         emissions: Emissions,
         changes: &mut Vec<Change>,
-        limited: bool,
+        emitter: Emitter,
     ) -> Result<(), Failure<P::Error>> {
         if emissions.is_empty() {
             return Ok(());
@@ -203,12 +260,12 @@ impl<P: Partition> Owner<P> {
                     (name.ok_or(Failure::Invalid("there is no such keyspace"))?, Some(keyspace))
                 }
             };
-            let due = delayed.as_ref().map_or(affinity_types::EventTime(0), |(due, _)| *due);
+            let due = delayed.as_ref().map_or(EventTime(0), |(due, _)| *due);
             if let (Some((due, token)), Some(keyspace)) = (&delayed, keyspace)
                 && *due > now
             {
                 let effect = Effect { kind, to: keyspace.to_owned(), key, tag, message, due: *due };
-                put(self.control(effect::delayed(token)), Some(effect.frame(self.schemas.effect)));
+                put(self.control(effect::delayed(token)), Some(self.frame(&effect, emitter)?));
                 continue;
             }
             let text = to.to_string();
@@ -217,13 +274,14 @@ impl<P: Partition> Owner<P> {
                 None => self.system_number(&self.control(effect::sent(&text))).map_err(corrupt)?.0 + 1,
             };
             let first = self.outbox.first_waiting(&to).unwrap_or(number);
-            if limited && number.saturating_sub(first) >= self.settings.outbox_max as u64 {
+            if emitter == Emitter::Command && number.saturating_sub(first) >= self.settings.outbox_max as u64
+            {
                 return Err(Failure::Overloaded);
             }
             last.insert(to, number);
             let key_of = self.control(effect::outgoing(&text, number));
             let effect = Effect { kind, to: text, key, tag, message, due };
-            put(key_of, Some(effect.frame(self.schemas.effect)));
+            put(key_of, Some(self.frame(&effect, emitter)?));
         }
         for token in emissions.cancelled {
             put(self.control(effect::delayed(&token.0)), None);
@@ -232,6 +290,18 @@ impl<P: Partition> Owner<P> {
             put(self.control(effect::sent(&to.to_string())), Some(self.number(number)));
         }
         Ok(())
+    }
+
+    /// The bytes of an effect. One that is emitted leaves room for what becomes of it later: another name, and other records with it.
+    fn frame(&self, effect: &Effect, emitter: Emitter) -> Result<Bytes, Failure<P::Error>> {
+        let frame = effect.frame(self.schemas.effect);
+        let (value_max, group_max) =
+            (self.state.memstore().limits().value_max_bytes, self.log.limits().group_bytes_max);
+        let (bytes, max) = (frame.len(), value_max.min(group_max).saturating_sub(EFFECT_RESERVED));
+        if emitter != Emitter::Owner && bytes > max {
+            return Err(Failure::TooLarge { bytes, max });
+        }
+        Ok(frame)
     }
 
     /// Appends changes that no command asked for.
@@ -325,62 +395,83 @@ impl<P: Partition> Owner<P> {
     /// Gives effects whose time has come their numbers.
     fn send_delayed(&mut self) -> bool {
         let now = self.tick();
-        let due = |outbox: &Outbox| {
-            outbox.first_delayed().filter(|(due, _)| *due <= now).map(|(_, token)| token.clone())
-        };
-        let mut changes = Vec::new();
-        let mut tokens = Vec::new();
-        while tokens.len() < DUE_MAX && self.has_room() {
-            let Some(token) = due(&self.outbox) else { break };
-            self.outbox.forget_delayed(&token);
-            let key = self.control(effect::delayed(&token));
-            // One that was cancelled, in a group that is still in flight, is gone.
-            let Ok((Some(value), _)) = self.system(&key) else { continue };
-            let Ok(effect) = Effect::parse(&value) else { continue };
-            tokens.push((token, effect.due));
-            changes.push((key, effect));
-        }
-        if tokens.is_empty() {
+        if !self.has_room() || self.outbox.due(now).next().is_none() {
             return false;
         }
-        let keyspaces = changes.iter().map(|(_, effect)| effect);
-        let emitted: Vec<Option<Emitted>> = keyspaces.map(|effect| self.undelayed(effect)).collect();
-        let all = emitted.iter().all(Option::is_some);
-        let emissions = Emissions { emitted: emitted.into_iter().flatten().collect(), cancelled: Vec::new() };
-        let mut staged = Vec::new();
-        let failed = !all || self.stage(emissions, &mut staged, false).is_err();
-        staged.extend(changes.into_iter().map(|(key, _)| Change::new(SYSTEM, key, None)));
-        let kept = tokens.clone();
-        let appended = if failed {
-            Err(AppendError::Full)
-        } else {
-            self.append_changes(staged, Vec::new(), |w| w.delayed = kept)
+        let due = match self.take_due(now) {
+            Ok(due) => due,
+            Err(error) => {
+                self.break_down(&error);
+                return true;
+            }
         };
-        if let Err(error) = appended {
+        if due.is_empty() {
+            // None of them can be sent, and they are put off.
+            return true;
+        }
+        let (mut tokens, mut emissions, mut changes) = (Vec::new(), Emissions::default(), Vec::new());
+        for Due { token, effect: Effect { kind, key, tag, message, due, .. }, to } in due {
+            changes.push(Change::new(SYSTEM, self.control(effect::delayed(&token)), None));
+            emissions.emitted.push(Emitted { to: To::Partition(to), kind, key, tag, message, delayed: None });
+            tokens.push((token, due));
+        }
+        if let Err(failure) = self.stage(emissions, &mut changes, Emitter::Owner) {
+            self.break_down(&failure);
+            return true;
+        }
+        let kept = tokens.clone();
+        if let Err(error) = self.append_changes(changes, Vec::new(), |with| with.delayed = kept) {
             self.still_delayed(tokens);
             self.own_at = Some(self.now() + Duration::from_millis(self.settings.retry_ms));
-            if error == AppendError::Lost {
-                self.happen(Event::Fenced);
+            match error {
+                AppendError::Lost => self.happen(Event::Fenced),
+                AppendError::Full => {}
+                error => tracing::error!(partition = %self.name, %error, "delayed effects were not taken"),
             }
             return false;
         }
         true
     }
 
-    fn undelayed(&self, effect: &Effect) -> Option<Emitted> {
-        let to = receiver(&*self.outbox.links, &effect.to, &effect.key)?;
-        Some(Emitted {
-            to: To::Partition(to),
-            kind: effect.kind,
-            key: effect.key.clone(),
-            tag: effect.tag.clone(),
-            message: effect.message.clone(),
-            delayed: None,
-        })
+    /// Takes from those whose time has come as many as fit into a group. One that cannot be sent now is put off, so that it holds up
+    /// nobody: its record stays as it is.
+    fn take_due(&mut self, now: EventTime) -> affinity_state::Result<Vec<Due>> {
+        let first: Vec<String> = self.outbox.due(now).take(DUE_MAX).map(ToOwned::to_owned).collect();
+        let (mut taken, mut room) = (Vec::new(), self.log.limits().group_bytes_max);
+        let mut astray = None;
+        for token in first {
+            let (value, saw) = self.system(&self.control(effect::delayed(&token)))?;
+            let effect = value.as_ref().and_then(|value| Effect::parse(value).ok());
+            let (Some(value), Some(effect)) = (value, effect) else {
+                // It is cancelled. If the log refuses the group that does so, it is not.
+                match saw {
+                    Some(_) => self.outbox.delay(&token, now.plus_ms(self.settings.retry_ms.max(1))),
+                    None => self.outbox.forget_delayed(&token),
+                }
+                continue;
+            };
+            let Some(to) = receiver(&*self.outbox.links, &effect.to, &effect.key) else {
+                self.metrics.effects_astray.increment(1);
+                self.outbox.delay(&token, now.plus_ms(ASTRAY_MS));
+                astray = Some(effect.to);
+                continue;
+            };
+            let bytes = value.len() + EFFECT_RESERVED;
+            if !taken.is_empty() && bytes > room {
+                break;
+            }
+            room = room.saturating_sub(bytes);
+            self.outbox.forget_delayed(&token);
+            taken.push(Due { token, effect, to });
+        }
+        if let Some(keyspace) = astray {
+            tracing::warn!(partition = %self.name, keyspace, "delayed effects wait for a keyspace that is not there");
+        }
+        Ok(taken)
     }
 
     /// Effects wait for their time as before.
-    pub(super) fn still_delayed(&mut self, tokens: Vec<(String, affinity_types::EventTime)>) {
+    pub(super) fn still_delayed(&mut self, tokens: Vec<(String, EventTime)>) {
         tokens.iter().for_each(|(token, due)| self.outbox.delay(token, *due));
     }
 
@@ -389,7 +480,7 @@ impl<P: Partition> Owner<P> {
         self.epoch()?;
         let outbox = &self.outbox;
         let cleared = outbox.clear_at(Duration::from_millis(self.settings.effect_clear_ms));
-        let delayed = outbox.first_delayed().map(|(due, _)| {
+        let delayed = outbox.first_due().map(|due| {
             let left = due.0.saturating_sub(self.time().0).max(0);
             self.now() + Duration::from_millis(u64::try_from(left).unwrap_or(0))
         });

@@ -11,7 +11,8 @@
 //! | `affinity_partition_phases_total` | counter | changes of the phase, by the phase that began (`to`) and its `cause` |
 //! | `affinity_partition_gaps_total` | counter | appends of others that were found |
 //! | `affinity_partition_unindexed_total` | counter | values in the log that an index could not take |
-//! | `affinity_partition_effects_dropped_total` | counter | answers and refusals that their handler refused |
+//! | `affinity_partition_effects_dropped_total` | counter | answers and refusals that their handler refused, and refusals that are too large here |
+//! | `affinity_partition_effects_astray_total` | counter | tries to send a delayed effect whose keyspace is not there |
 //! | `affinity_partition_repairs_total` | counter | keys written again after a stale record |
 //! | `affinity_partition_expired_total` | counter | values deleted since they had expired |
 //!
@@ -34,6 +35,7 @@ pub(super) struct Metrics {
     pub(super) unindexed: Counter,
     pub(super) repairs: Counter,
     pub(super) effects_dropped: Counter,
+    pub(super) effects_astray: Counter,
     pub(super) expired: Counter,
 }
 
@@ -58,6 +60,7 @@ impl Metrics {
             gaps: counter!("affinity_partition_gaps_total", &labels),
             unindexed: counter!("affinity_partition_unindexed_total", &labels),
             effects_dropped: counter!("affinity_partition_effects_dropped_total", &labels),
+            effects_astray: counter!("affinity_partition_effects_astray_total", &labels),
             repairs: counter!("affinity_partition_repairs_total", &labels),
             expired: counter!("affinity_partition_expired_total", &labels),
         }

@@ -37,7 +37,7 @@ pub(super) struct Outbox {
     pub(super) done: Vec<(PartitionName, u64)>,
     /// When the first of them was done.
     pub(super) done_since: Option<Duration>,
-    /// Effects whose time has not come, by their time.
+    /// Effects whose time has not come, or that could not be sent then, by when they are to be sent.
     delayed: BTreeSet<(EventTime, String)>,
     times: BTreeMap<String, EventTime>,
 }
@@ -102,7 +102,7 @@ impl Outbox {
         self.pairs.get(to)?.waiting.keys().next().copied()
     }
 
-    /// An effect waits for its time.
+    /// An effect waits, for its time or until it is tried again.
     pub(super) fn delay(&mut self, token: &str, due: EventTime) {
         self.forget_delayed(token);
         self.times.insert(token.to_owned(), due);
@@ -116,9 +116,14 @@ impl Outbox {
         }
     }
 
-    /// The first effect that waits for its time.
-    pub(super) fn first_delayed(&self) -> Option<&(EventTime, String)> {
-        self.delayed.first()
+    /// When the first of the effects that wait is to be sent.
+    pub(super) fn first_due(&self) -> Option<EventTime> {
+        self.delayed.first().map(|(due, _)| *due)
+    }
+
+    /// Names of the effects whose time has come.
+    pub(super) fn due(&self, now: EventTime) -> impl Iterator<Item = &str> {
+        self.delayed.iter().take_while(move |(due, _)| *due <= now).map(|(_, token)| token.as_str())
     }
 
     /// When a receiver that is left alone is tried again.
