@@ -398,6 +398,9 @@ impl<'a> Master<'a> {
 
     /// Sends a message to another key, of another keyspace perhaps, exactly once, after this command's changes are acknowledged.
     /// What the receiver answers is dropped; if it refuses, the message comes back to [`Partition::refused`](crate::Partition::refused).
+    ///
+    /// Effects to one partition come in the order in which they were emitted. The command is `Invalid` if there is no such keyspace,
+    /// and `TooLarge` if the message does not leave room in a group for what comes with it on its way.
     pub fn emit<K: Encode + ?Sized, M: Encode>(&mut self, to: &Destination<K, M>, key: &K, message: &M) {
         self.emissions.emitted.push(Emitted::tell(to, key, message));
     }
@@ -415,7 +418,11 @@ impl<'a> Master<'a> {
     }
 
     /// Sends a message as [`emit`](Master::emit) does, but not before `due` by the partition's time. Until then it can be
-    /// cancelled, from any later command.
+    /// cancelled, from any later command. If its keyspace is gone by then, it waits until that is there again.
+    ///
+    /// It has its place in the order when it is sent, not when it is emitted: behind what this partition has emitted to the receiver's
+    /// before `due`. What is emitted from then on may come before it, and delayed effects come in any order among each other, also where
+    /// their times differ. With a `due` that has come already it is sent at once, in order as by `emit`.
     pub fn emit_at<K: Encode + ?Sized, M: Encode>(
         &mut self,
         to: &Destination<K, M>,

@@ -16,6 +16,7 @@ use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
 use affinity_memstore::{Limits, MemoryStore, StoreId};
 use affinity_state::KeepRequests;
 use affinity_types::codec::{CodecError, Decode, Encode};
+use affinity_types::effect::Effect;
 use affinity_types::{Clock, EventTime, Key, ManualClock, PartitionId};
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -531,4 +532,27 @@ fn the_harness_shows_what_is_emitted() {
     let refused = harness.effect(&BANK, "ada", &13);
     assert_eq!(refused.answer, Err(Failure::Handler(Refused("unlucky".into()))));
     assert_eq!((refused.changes, harness.get(&BALANCES, "ada")), (Vec::new(), Some(2)));
+}
+
+#[test]
+fn a_delayed_effect_comes_behind_what_was_emitted_before_its_time() {
+    let mut world = World::new(OwnerSettings::default());
+    let (ada, bob) = accounts();
+    world.nodes[1].1.order(Control::Demote);
+    let due = world.clock.now().plus_ms(100);
+    world.ask(&ada, Ask::MoveAt(ada.clone(), bob.clone(), 13, due)).unwrap();
+    world.pass(80);
+    world.ask(&ada, Ask::Move(ada.clone(), bob.clone(), 1)).unwrap();
+    let now = world.clock.now();
+    world.ask(&ada, Ask::MoveAt(ada.clone(), bob.clone(), 2, now)).unwrap();
+    world.pass(100);
+    world.ask(&ada, Ask::Move(ada.clone(), bob.clone(), 3)).unwrap();
+    let (_, entries) = world.nodes[0].0.dump().unwrap();
+    let amounts =
+        entries.iter().filter(|(.., value)| !value.is_empty()).filter_map(|(store, key, _, value)| {
+            let numbered = *store == StoreId::LAST && key.windows(6).any(|part| part == b"effect");
+            let effect = numbered.then(|| Effect::parse(value).unwrap())?;
+            Some(i64::decode(&effect.message).unwrap())
+        });
+    assert_eq!(amounts.collect::<Vec<_>>(), [1, 2, 13, 3], "by number");
 }
