@@ -1,0 +1,47 @@
+//! Avro: schemas, and values in binary and JSON.
+//!
+//! A [`Schema`] is read from its JSON text. A [`Plan`] says how values written with one schema are read as those of another; it is
+//! made once and then followed for every value. A [`Value`] is a value of any schema, for tools and generic servers.
+//! The bytes come from strangers: every length, depth and count has a limit ([`Limits`], [`SchemaLimits`]), and what is malformed is an
+//! [`Error`](struct@Error) with the path to it, never a panic, a hang, or memory without bound.
+//!
+//! This room knows no log, no store and no network.
+//!
+//! ```
+//! use affinity_avro::{Limits, Plan, Schema, Value};
+//!
+//! let writer = Schema::parse(r#"{"type": "record", "name": "P", "fields": [{"name": "x", "type": "int"}]}"#)?;
+//! let reader = Schema::parse(
+//!     r#"{"type": "record", "name": "P", "fields": [
+//!         {"name": "y", "type": "int", "default": 7}, {"name": "x", "type": "long"}]}"#,
+//! )?;
+//! let mut bytes = Vec::new();
+//! Value::Record(vec![Value::Int(1)]).encode(&writer, &mut bytes)?;
+//! let plan = Plan::new(&writer, &reader)?;
+//! let value = plan.decode_value(&bytes, &Limits::DEFAULT)?;
+//! assert_eq!(value, Value::Record(vec![Value::Int(7), Value::Long(1)]));
+//! # Ok::<(), affinity_avro::Error>(())
+//! ```
+
+mod error;
+mod frame;
+pub mod json;
+mod limits;
+mod plan;
+mod reader;
+mod schema;
+mod value;
+pub mod writer;
+
+pub use error::{Error, ErrorKind};
+pub use frame::{
+    FRAME_BYTES, SINGLE_OBJECT_BYTES, put_frame, single_object_head, split_frame, split_single_object,
+};
+pub use limits::{Limits, SchemaLimits};
+pub use plan::Plan;
+pub use reader::Reader;
+pub use schema::{
+    DefaultPolicy, EnumType, Field, FixedType, LogicalType, Name, ParseOptions, RecordType, Schema, Type,
+    TypeId, TypeKind, crc64_avro,
+};
+pub use value::Value;

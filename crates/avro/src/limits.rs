@@ -1,0 +1,63 @@
+//! What a stranger's bytes and texts may cost.
+
+/// Limits on reading one value, in binary or JSON.
+///
+/// They hold for the whole value; what passes one is [`TooLarge`](crate::ErrorKind::TooLarge). A length that is longer
+/// than what is left of the input is refused before anything is allocated for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of input.
+    pub bytes_max: usize,
+    /// Records, arrays, maps and unions around a value.
+    pub depth_max: u32,
+    /// Items of arrays and maps, and fields that are read without a compiled type or passed over: how much work input
+    /// that takes no bytes (an array of nulls) can ask for.
+    pub items_max: u64,
+    /// Bytes allocated for what is read: texts and bytes by their length, items by their size in memory, defaults that
+    /// are filled in among them.
+    pub allocation_max: usize,
+}
+
+impl Limits {
+    /// The limits unless told otherwise.
+    pub const DEFAULT: Limits =
+        Limits { bytes_max: 16 << 20, depth_max: 128, items_max: 4 << 20, allocation_max: 64 << 20 };
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits::DEFAULT
+    }
+}
+
+/// Limits on reading a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchemaLimits {
+    /// Bytes of text.
+    pub text_bytes_max: usize,
+    /// Brackets around a value of the text.
+    pub depth_max: u32,
+    /// Named types.
+    pub names_max: usize,
+    /// Types of all kinds, one for each place where one is written.
+    pub types_max: usize,
+    /// Values in all defaults of fields, with the defaults inside them that they leave out.
+    pub default_values_max: u64,
+}
+
+impl SchemaLimits {
+    /// The limits unless told otherwise.
+    pub const DEFAULT: SchemaLimits = SchemaLimits {
+        text_bytes_max: 1 << 20,
+        depth_max: 128,
+        names_max: 4096,
+        types_max: 1 << 16,
+        default_values_max: 1 << 18,
+    };
+}
+
+impl Default for SchemaLimits {
+    fn default() -> SchemaLimits {
+        SchemaLimits::DEFAULT
+    }
+}
