@@ -224,6 +224,8 @@ pub struct Master<'a> {
     changes: Vec<Change>,
     events: Vec<(StoreId, Bytes, Bytes)>,
     emissions: Emissions,
+    /// Sagas that have become stuck.
+    stuck: u64,
 }
 
 /// A change that a handler made.
@@ -269,6 +271,7 @@ impl Change {
 }
 
 /// What a handler leaves behind.
+#[derive(Default)]
 pub(crate) struct Done {
     pub(crate) changes: Vec<Change>,
     pub(crate) events: Vec<(StoreId, Bytes, Bytes)>,
@@ -280,11 +283,14 @@ pub(crate) struct Done {
     pub(crate) indexed: Vec<IndexChange>,
     /// Expired values that it has met.
     pub(crate) expired: Vec<Expiring>,
+    /// Sagas that are stuck from now on.
+    pub(crate) stuck: u64,
 }
 
 impl<'a> Master<'a> {
     pub(crate) fn new(view: View<'a>, random: &'a mut Random) -> Master<'a> {
-        Master { view, random, changes: Vec::new(), events: Vec::new(), emissions: Emissions::default() }
+        let (changes, events, emissions) = Default::default();
+        Master { view, random, changes, events, emissions, stuck: 0 }
     }
 
     /// The partition's time, as [`View::now`].
@@ -446,6 +452,22 @@ impl<'a> Master<'a> {
         }
     }
 
+    /// Sends a step of a saga.
+    pub(crate) fn emit_step(&mut self, step: Emitted) {
+        self.emissions.emitted.push(step);
+    }
+
+    /// A saga is stuck.
+    pub(crate) fn note_stuck(&mut self, store: &str, reason: &str) {
+        tracing::error!(store, reason, "a saga is stuck");
+        self.stuck += 1;
+    }
+
+    /// The command counts for nothing: it has met what cannot be.
+    pub(crate) fn fail(&self, what: impl Display) {
+        self.view.fail(what);
+    }
+
     fn change(&mut self, store: &str, key: Bytes, value: Option<Bytes>, times: Times) {
         let Some(store) = self.view.id(store) else { return };
         match self.changes.iter_mut().find(|change| change.store == store && change.key == key) {
@@ -470,8 +492,8 @@ impl<'a> Master<'a> {
         }
         let (saw, fault) = (self.view.saw(), self.view.take_fault());
         let expired = self.view.take_expired();
-        let Master { changes, events, emissions, .. } = self;
-        Done { changes, events, emissions, saw, fault, indexed, expired }
+        let Master { changes, events, emissions, stuck, .. } = self;
+        Done { changes, events, emissions, saw, fault, indexed, expired, stuck }
     }
 }
 

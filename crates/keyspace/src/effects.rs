@@ -12,6 +12,7 @@
 //! only, and answers `done` to what it has applied. So an effect is applied exactly once, and those of a pair of partitions
 //! in the order in which they were emitted. Effects to different partitions are not ordered among each other.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::{PoisonError, RwLock};
@@ -103,12 +104,18 @@ impl Incoming<'_> {
     pub fn tag<T: Decode>(&self) -> Result<T, CodecError> {
         T::decode(&self.effect.tag)
     }
+
+    /// Of a refusal, why the message was refused.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.effect.reason
+    }
 }
 
 /// Where an emitted effect goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum To {
-    Keyspace(&'static str),
+    Keyspace(Cow<'static, str>),
     Partition(PartitionName),
 }
 
@@ -120,6 +127,8 @@ pub(crate) struct Emitted {
     pub(crate) key: Bytes,
     pub(crate) tag: Bytes,
     pub(crate) message: Bytes,
+    /// Of a refusal, why.
+    pub(crate) reason: String,
     /// The time before which it is not sent, and its name until then.
     pub(crate) delayed: Option<(EventTime, String)>,
 }
@@ -132,11 +141,12 @@ impl Emitted {
         message: &M,
     ) -> Emitted {
         Emitted {
-            to: To::Keyspace(to.keyspace()),
+            to: To::Keyspace(to.keyspace().into()),
             kind: EffectKind::Tell,
             key: key.to_bytes(),
             tag: Bytes::new(),
             message: message.to_bytes(),
+            reason: String::new(),
             delayed: None,
         }
     }

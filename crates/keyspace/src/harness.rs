@@ -17,6 +17,7 @@ use crate::context::{Change, Done, Scratch, Times, judge, pending_entry};
 use crate::effects::{Emitted, To};
 use crate::index::definitions;
 use crate::random::Random;
+use crate::saga::{self, Pass};
 use crate::{Destination, Failure, Incoming, Master, Partition, Refused, Reply, Store, View};
 
 /// A partition in memory, for the tests of its handlers.
@@ -91,10 +92,13 @@ pub struct Emission {
     pub key: Bytes,
     /// The message's bytes.
     pub message: Bytes,
+    /// What comes back with its answer: the handler's tag, or which step of a saga it is.
+    pub tag: Bytes,
     /// Whether an answer is to come back.
     pub asks: bool,
     /// Not before this time.
     pub due: Option<EventTime>,
+    kind: EffectKind,
 }
 
 impl Emission {
@@ -104,13 +108,14 @@ impl Emission {
     }
 
     fn of(emitted: Emitted) -> Emission {
-        let Emitted { to, kind, key, message, delayed, .. } = emitted;
+        let Emitted { to, kind, key, tag, message, delayed, .. } = emitted;
         let keyspace = match to {
-            To::Keyspace(name) => name.to_owned(),
+            To::Keyspace(name) => name.into_owned(),
             To::Partition(name) => name.keyspace.to_string(),
         };
         let due = delayed.map(|(due, _)| due);
-        Emission { keyspace, key, message, asks: kind == EffectKind::Ask, due }
+        let asks = matches!(kind, EffectKind::Ask | EffectKind::Step);
+        Emission { keyspace, key, message, tag, asks, due, kind }
     }
 }
 
@@ -251,16 +256,39 @@ impl<P: Partition> Harness<P> {
         key: &K,
         message: &M,
     ) -> Outcome<Bytes, Refused> {
-        let effect = Effect {
-            kind: EffectKind::Ask,
-            to: String::new(),
-            key: key.to_bytes(),
-            tag: Bytes::new(),
-            message: message.to_bytes(),
-            due: EventTime(0),
-        };
+        let effect = coming(EffectKind::Ask, key.to_bytes(), message.to_bytes());
         let from = PartitionName::new("harness", PartitionId(0));
         self.run(|partition, cx| partition.effect(cx, &Incoming { from: &from, effect: &effect }))
+    }
+
+    /// Lets the answer to an effect come that asks for one, and a saga go on.
+    pub fn answer(&mut self, emission: &Emission, answer: &impl Encode) -> Outcome<(), Refused> {
+        let kind = match emission.kind {
+            EffectKind::Step => EffectKind::StepAnswer,
+            _ => EffectKind::Answer,
+        };
+        self.come_back(emission, coming(kind, emission.key.clone(), answer.to_bytes()))
+    }
+
+    /// Lets an effect come back that its receiver has refused.
+    pub fn refuse(&mut self, emission: &Emission, reason: &str) -> Outcome<(), Refused> {
+        let kind = match emission.kind {
+            EffectKind::Step => EffectKind::StepRefusal,
+            _ => EffectKind::Refusal,
+        };
+        let effect = coming(kind, emission.key.clone(), emission.message.clone());
+        self.come_back(emission, Effect { reason: reason.to_owned(), ..effect })
+    }
+
+    fn come_back(&mut self, emission: &Emission, effect: Effect) -> Outcome<(), Refused> {
+        let effect = Effect { tag: emission.tag.clone(), ..effect };
+        let from = PartitionName::new(emission.keyspace.as_str(), PartitionId(0));
+        let incoming = Incoming { from: &from, effect: &effect };
+        self.run(|partition, cx| match effect.kind {
+            EffectKind::Answer => partition.answered(cx, &incoming),
+            EffectKind::Refusal => partition.refused(cx, &incoming),
+            _ => saga::tell::<P>(cx, &effect, Pass::Run),
+        })
     }
 
     fn run<A, E>(&mut self, handle: impl FnOnce(&P, &mut Master<'_>) -> Result<A, E>) -> Outcome<A, E> {
@@ -372,6 +400,12 @@ impl<P: Partition> Harness<P> {
         crate::listen::tell(&self.partition, &self.state.take_heard(), true);
         None
     }
+}
+
+/// An effect that comes to a partition.
+fn coming(kind: EffectKind, key: Bytes, message: Bytes) -> Effect {
+    let (to, reason) = (String::new(), String::new());
+    Effect { kind, to, key, tag: Bytes::new(), message, reason, due: EventTime(0) }
 }
 
 /// Values deleted in one group, at most.

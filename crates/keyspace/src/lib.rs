@@ -19,6 +19,7 @@ pub mod phase;
 mod random;
 mod range;
 mod router;
+mod saga;
 mod scan;
 mod settings;
 
@@ -35,5 +36,6 @@ pub use owner::{Control, Entry, Handle, IndexWatchReceiver, Owner, Parts, Schema
 pub use partition::{Partition, Store};
 pub use range::KeyRange;
 pub use router::{KeyspaceScan, Router, RouterParts, RouterSettings, Sleep, Timer};
+pub use saga::{AnySaga, NotResumed, Resume, Saga, SagaExists, SagaNews, SagaState, Sagas, Steps, Stop};
 pub use scan::{KeyValue, Page, PartitionScan};
 pub use settings::{OwnerSettings, Reads};

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use affinity_types::codec::{Decode, Encode};
 use bytes::Bytes;
 
-use crate::{Applied, Incoming, Indexed, Master, Refused, View};
+use crate::{AnySaga, Applied, Incoming, Indexed, Master, Refused, View};
 
 /// The handlers of a keyspace's partitions.
 ///
@@ -17,6 +17,8 @@ pub trait Partition: Send + 'static {
     const STORES: &'static [&'static str];
     /// The indices of the stores.
     const INDICES: &'static [&'static dyn Indexed] = &[];
+    /// The sagas that handlers begin: where answers to their steps go.
+    const SAGAS: &'static [&'static dyn AnySaga] = &[];
     /// Whether [`changed`](Partition::changed) is called; if not, listening costs nothing.
     const LISTENS: bool = false;
     /// A message that may change something. Its bytes tell requests under one id apart.

@@ -164,7 +164,7 @@ pub(crate) fn take_avro_bytes<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
     varint::take_bytes(input, u64::try_from(length).ok()?)
 }
 
-fn take_avro_str<'a>(input: &mut &'a [u8]) -> Option<&'a str> {
+pub(crate) fn take_avro_str<'a>(input: &mut &'a [u8]) -> Option<&'a str> {
     std::str::from_utf8(take_avro_bytes(input)?).ok()
 }
 

@@ -13,12 +13,12 @@
 
 use bytes::Bytes;
 
-use crate::control::{Control, frame_body, frame_head, put_avro_bytes, take_avro_bytes};
+use crate::control::{Control, frame_body, frame_head, put_avro_bytes, take_avro_bytes, take_avro_str};
 use crate::wire::WireError;
 use crate::{EventTime, varint};
 
 /// Avro schema of an effect.
-pub const EFFECT_SCHEMA: &str = r#"{"type":"record","name":"Effect","namespace":"affinity","doc":"A message from one partition to another: not data.","fields":[{"name":"kind","type":"long"},{"name":"to","type":"string"},{"name":"key","type":"bytes"},{"name":"tag","type":"bytes"},{"name":"message","type":"bytes"},{"name":"due","type":"long"}]}"#;
+pub const EFFECT_SCHEMA: &str = r#"{"type":"record","name":"Effect","namespace":"affinity","doc":"A message from one partition to another: not data.","fields":[{"name":"kind","type":"long"},{"name":"to","type":"string"},{"name":"key","type":"bytes"},{"name":"tag","type":"bytes"},{"name":"message","type":"bytes"},{"name":"reason","type":"string"},{"name":"due","type":"long"}]}"#;
 
 /// What an effect is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +31,23 @@ pub enum EffectKind {
     Answer,
     /// A message that was refused comes back.
     Refusal,
+    /// A step of a saga, or its reversal: a message whose answer comes back to the saga.
+    Step,
+    /// The answer to one.
+    StepAnswer,
+    /// A step that was refused comes back.
+    StepRefusal,
 }
 
-const KINDS: [EffectKind; 4] = [EffectKind::Tell, EffectKind::Ask, EffectKind::Answer, EffectKind::Refusal];
+const KINDS: [EffectKind; 7] = [
+    EffectKind::Tell,
+    EffectKind::Ask,
+    EffectKind::Answer,
+    EffectKind::Refusal,
+    EffectKind::Step,
+    EffectKind::StepAnswer,
+    EffectKind::StepRefusal,
+];
 
 /// A message from one partition to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +62,8 @@ pub struct Effect {
     pub tag: Bytes,
     /// The message, or the answer to it; of a refusal, the message that was refused.
     pub message: Bytes,
+    /// Of a refusal, why it was refused.
+    pub reason: String,
     /// Not before this time.
     pub due: EventTime,
 }
@@ -56,7 +72,7 @@ impl Effect {
     /// The record frame under the id that the `Effect` schema has in this changelog.
     #[must_use]
     pub fn frame(&self, schema_id: u32) -> Bytes {
-        let bytes = self.to.len() + self.key.len() + self.tag.len() + self.message.len();
+        let bytes = self.to.len() + self.key.len() + self.tag.len() + self.message.len() + self.reason.len();
         let mut out = frame_head(schema_id, 24 + bytes);
         let kind = KINDS.iter().position(|kind| *kind == self.kind).unwrap_or(0);
         varint::put_signed(&mut out, i64::try_from(kind).unwrap_or(0));
@@ -64,6 +80,7 @@ impl Effect {
         put_avro_bytes(&mut out, &self.key);
         put_avro_bytes(&mut out, &self.tag);
         put_avro_bytes(&mut out, &self.message);
+        put_avro_bytes(&mut out, self.reason.as_bytes());
         varint::put_signed(&mut out, self.due.0);
         out.into()
     }
@@ -79,8 +96,9 @@ impl Effect {
             let to = std::str::from_utf8(take_avro_bytes(&mut input)?).ok()?.to_owned();
             let mut bytes = || Some(frame.slice_ref(take_avro_bytes(&mut input)?));
             let (key, tag, message) = (bytes()?, bytes()?, bytes()?);
+            let reason = take_avro_str(&mut input)?.to_owned();
             let due = EventTime(varint::take_signed(&mut input)?);
-            input.is_empty().then_some(Effect { kind, to, key, tag, message, due })
+            input.is_empty().then_some(Effect { kind, to, key, tag, message, reason, due })
         };
         parse().ok_or(WireError::Malformed("effect"))
     }
@@ -135,6 +153,7 @@ mod tests {
                 key: "ada".into(),
                 tag: Bytes::new(),
                 message: "7".into(),
+                reason: "no".into(),
                 due: EventTime(-1),
             };
             let frame = effect.frame(258);
@@ -147,9 +166,10 @@ mod tests {
             key: "k".into(),
             tag: Bytes::new(),
             message: "m".into(),
+            reason: String::new(),
             due: EventTime(0),
         };
-        assert_eq!(&tell.frame(3)[..], b"\0\0\0\0\x03\0\x06b/0\x02k\0\x02m\0");
+        assert_eq!(&tell.frame(3)[..], b"\0\0\0\0\x03\0\x06b/0\x02k\0\x02m\0\0");
         assert!(Effect::parse(&Bytes::from_static(b"\0\0\0\0\x03\x08")).is_err());
     }
 }

@@ -20,6 +20,7 @@ mod group;
 mod key;
 mod murmur2;
 mod numbers;
+pub mod saga;
 pub mod varint;
 pub mod wire;
 

@@ -191,7 +191,7 @@ impl<P: Partition> Owner<P> {
         let view = View::new(&self.state, &self.pending, time, &self.scratch);
         let mut cx = Master::new(view, &mut random);
         let result = catch_unwind(AssertUnwindSafe(|| self.partition.command(&mut cx, &asked.command)));
-        let Done { mut changes, events, emissions, saw, fault, indexed, mut expired } =
+        let Done { mut changes, events, emissions, saw, fault, indexed, mut expired, stuck } =
             cx.finish(&result, P::INDICES);
         let answer = match judge(result, fault) {
             Ok(answer) if !changes.is_empty() || !events.is_empty() || !emissions.is_empty() => answer,
@@ -219,6 +219,7 @@ impl<P: Partition> Owner<P> {
             Buried::Never => return send(asked.reply, Err(Failure::Unavailable)),
         };
         self.random = random;
+        self.metrics.sagas_stuck.increment(stuck);
         let version = Version::new(epoch, self.sent.next());
         let names = self.state.names();
         let mut records: Vec<_> = changes.iter_mut().map(|change| change.take_record(names)).collect();

@@ -10,8 +10,10 @@ use affinity_cluster::PartitionName;
 use affinity_log::AppendError;
 use affinity_memstore::{At, Scan, StoreId};
 use affinity_state::IndexChange;
+use affinity_types::codec::Decode;
 use affinity_types::control::Control;
 use affinity_types::effect::{self, Effect, EffectKind};
+use affinity_types::saga::StepTag;
 use affinity_types::{EventTime, Sequence};
 use bytes::Bytes;
 
@@ -21,6 +23,7 @@ use super::{InFlight, Owner, Protection};
 use crate::context::{Change, Done, Master, View, pending_changes};
 use crate::effects::{Delivery, Emissions, Emitted, Receipt, To, receiver};
 use crate::phase::Event;
+use crate::saga::{self, Pass, shortened};
 use crate::{Failure, Incoming, Partition, Refused};
 
 /// Effects whose time has come that are sent in one group, at most.
@@ -52,12 +55,23 @@ struct Due {
     to: PartitionName,
 }
 
+/// An effect that has come, and is the next of its sender.
+struct Come {
+    from: PartitionName,
+    number: u64,
+    effect: Effect,
+    /// Tells the sender; gone once it is with a group.
+    receipt: Option<Receipt>,
+}
+
 /// What the group of an effect holds.
 #[derive(Default)]
 struct Decided {
     changes: Vec<Change>,
     events: Vec<(StoreId, Bytes, Bytes)>,
     indexed: Vec<IndexChange>,
+    /// Sagas that are stuck from now on.
+    stuck: u64,
 }
 
 /// Who emits, which says what limits count.
@@ -71,10 +85,25 @@ pub(super) enum Emitter {
     Owner,
 }
 
-/// An effect back to where another came from.
-fn back(from: &PartitionName, effect: &Effect, kind: EffectKind, message: Bytes) -> Emitted {
+/// What goes back to where an effect came from: an answer if it wants one, a refusal of what is not one itself.
+fn back(from: &PartitionName, effect: &Effect, outcome: Result<Bytes, &str>) -> Option<Emitted> {
+    let (kind, message) = match (effect.kind, &outcome) {
+        (EffectKind::Ask, Ok(answer)) => (EffectKind::Answer, answer.clone()),
+        (EffectKind::Step, Ok(answer)) => (EffectKind::StepAnswer, answer.clone()),
+        (EffectKind::Tell | EffectKind::Ask, Err(_)) => (EffectKind::Refusal, effect.message.clone()),
+        // A saga knows its message.
+        (EffectKind::Step, Err(_)) => (EffectKind::StepRefusal, Bytes::new()),
+        _ => return None,
+    };
+    let reason = outcome.err().map_or_else(String::new, shortened);
     let (to, key, tag) = (To::Partition(from.clone()), effect.key.clone(), effect.tag.clone());
-    Emitted { to, kind, key, tag, message, delayed: None }
+    Some(Emitted { to, kind, key, tag, message, reason, delayed: None })
+}
+
+/// Whether what becomes of a step finds its saga.
+fn has_saga<P: Partition>(tag: &[u8]) -> bool {
+    let tag = StepTag::decode(tag);
+    tag.is_ok_and(|tag| P::SAGAS.iter().any(|saga| saga.name() == tag.store))
 }
 
 impl<P: Partition> Owner<P> {
@@ -117,43 +146,50 @@ impl<P: Partition> Owner<P> {
         if number > highest + 1 {
             return;
         }
-        let mut receipt = Some(receipt);
-        let taken = self.try_effect(&from, &effect);
-        let taken = taken.and_then(|decided| self.append_effect(&from, number, decided, &mut receipt));
-        if let Err(Refused(why)) = taken
-            && self.is_last_try(&from, number)
-        {
-            tracing::warn!(partition = %self.name, %from, number, why, "an effect is refused");
-            self.refuse_effect(&from, number, &effect, &mut receipt);
+        let mut come = Come { from, number, effect, receipt: Some(receipt) };
+        let Err(Refused(why)) = self.try_effect(&mut come, Pass::Run) else { return };
+        if !self.is_last_try(&come) {
+            return;
+        }
+        tracing::warn!(partition = %self.name, from = %come.from, number, why, "an effect is refused");
+        if matches!(come.effect.kind, EffectKind::StepAnswer | EffectKind::StepRefusal) {
+            self.stick(come, &why);
+        } else {
+            self.refuse_effect(come, &why);
         }
     }
 
-    /// Runs the handler of an effect: what it wants to change, its answer among that.
-    fn try_effect(&mut self, from: &PartitionName, effect: &Effect) -> Result<Decided, Refused> {
-        let (answer, done) = self.run_effect(from, effect);
-        let Done { mut changes, events, mut emissions, indexed, .. } = done;
-        let answer = answer?;
-        if effect.kind == EffectKind::Ask {
-            emissions.emitted.push(back(from, effect, EffectKind::Answer, answer));
-        }
+    /// Runs the handler of an effect, and appends what it wants to change, its answer among that.
+    fn try_effect(&mut self, come: &mut Come, pass: Pass<'_>) -> Result<(), Refused> {
+        let (answer, done) = self.run_effect(&come.from, &come.effect, pass);
+        let Done { mut changes, events, mut emissions, indexed, stuck, .. } = done;
+        emissions.emitted.extend(back(&come.from, &come.effect, Ok(answer?)));
         self.stage(emissions, &mut changes, Emitter::Effect)?;
-        Ok(Decided { changes, events, indexed })
+        self.append_effect(come, Decided { changes, events, indexed, stuck })
+    }
+
+    /// What became of a step is never lost: what its saga's function cannot take makes the saga stuck.
+    fn stick(&mut self, mut come: Come, why: &str) {
+        for pass in [Pass::RefuseSteps(why), Pass::Stick(why), Pass::StickWithout(why)] {
+            match self.try_effect(&mut come, pass) {
+                Ok(()) => return,
+                Err(Refused(why)) => {
+                    tracing::warn!(partition = %self.name, from = %come.from, ?pass, why, "a saga cannot go on");
+                }
+            }
+        }
+        self.drop_effect(come);
     }
 
     /// Appends what an effect changes, and that it is applied. With an error, nothing was appended, nor would it be the next time.
-    fn append_effect(
-        &mut self,
-        from: &PartitionName,
-        number: u64,
-        decided: Decided,
-        receipt: &mut Option<Receipt>,
-    ) -> Result<(), Refused> {
-        let Decided { mut changes, events, indexed } = decided;
+    fn append_effect(&mut self, come: &mut Come, decided: Decided) -> Result<(), Refused> {
+        let Come { from, number, receipt, .. } = come;
+        let Decided { mut changes, events, indexed, stuck } = decided;
         if self.removed(Protection::AppliedRecord) {
-            self.inbox.applied.insert(from.clone(), number);
+            self.inbox.applied.insert(from.clone(), *number);
         } else {
             let key = self.control(effect::applied(&from.to_string()));
-            changes.push(Change::new(SYSTEM, key, Some(self.number(number))));
+            changes.push(Change::new(SYSTEM, key, Some(self.number(*number))));
         }
         if let Some(failure) = self.too_long(&changes) {
             return Err(failure.into());
@@ -162,7 +198,10 @@ impl<P: Partition> Owner<P> {
             with.events = events;
             with.receipts.extend(receipt.take());
         }) {
-            Ok(()) => drop(self.inbox.tries.remove(from)),
+            Ok(()) => {
+                self.inbox.tries.remove(from);
+                self.metrics.sagas_stuck.increment(stuck);
+            }
             Err(AppendError::Full) => {}
             Err(AppendError::Lost) => self.happen(Event::Fenced),
             Err(error) => return Err(error.into()),
@@ -171,38 +210,37 @@ impl<P: Partition> Owner<P> {
     }
 
     /// Counts a try of a sender's next effect.
-    fn is_last_try(&mut self, from: &PartitionName, number: u64) -> bool {
-        let tries = self.inbox.tries.entry(from.clone()).or_insert((number, 0));
+    fn is_last_try(&mut self, come: &Come) -> bool {
+        let number = come.number;
+        let tries = self.inbox.tries.entry(come.from.clone()).or_insert((number, 0));
         *tries = if tries.0 == number { (number, tries.1 + 1) } else { (number, 1) };
         tries.1 >= self.settings.effect_tries
     }
 
     /// Moves on from an effect that nothing came of. A message goes back; an answer or a refusal is dropped.
-    fn refuse_effect(
-        &mut self,
-        from: &PartitionName,
-        number: u64,
-        effect: &Effect,
-        receipt: &mut Option<Receipt>,
-    ) {
-        let mut decided = Decided::default();
-        if matches!(effect.kind, EffectKind::Tell | EffectKind::Ask) {
-            let refusal = back(from, effect, EffectKind::Refusal, effect.message.clone());
+    fn refuse_effect(&mut self, mut come: Come, why: &str) {
+        if let Some(refusal) = back(&come.from, &come.effect, Err(why)) {
+            let mut decided = Decided::default();
             let emissions = Emissions { emitted: vec![refusal], cancelled: Vec::new() };
             if let Err(failure) = self.stage(emissions, &mut decided.changes, Emitter::Owner) {
                 return self.break_down(&failure);
             }
-            match self.append_effect(from, number, decided, receipt) {
+            match self.append_effect(&mut come, decided) {
                 Ok(()) => return,
                 // Its sender has wider limits than this owner.
                 Err(Refused(why)) => {
-                    tracing::error!(partition = %self.name, %from, number, why, "a refusal is dropped");
+                    tracing::error!(partition = %self.name, from = %come.from, why, "a refusal is dropped");
                 }
             }
         }
+        self.drop_effect(come);
+    }
+
+    /// Moves on from an effect without a word.
+    fn drop_effect(&mut self, mut come: Come) {
         self.metrics.effects_dropped.increment(1);
-        if let Err(Refused(why)) = self.append_effect(from, number, Decided::default(), receipt) {
-            tracing::error!(partition = %self.name, %from, number, why, "an effect cannot be moved on from");
+        if let Err(Refused(why)) = self.append_effect(&mut come, Decided::default()) {
+            tracing::error!(partition = %self.name, from = %come.from, why, "an effect cannot be moved on from");
         }
     }
 
@@ -217,15 +255,25 @@ impl<P: Partition> Owner<P> {
         self.system_number(key)
     }
 
-    fn run_effect(&mut self, from: &PartitionName, effect: &Effect) -> (Result<Bytes, Refused>, Done) {
+    fn run_effect(
+        &mut self,
+        from: &PartitionName,
+        effect: &Effect,
+        pass: Pass<'_>,
+    ) -> (Result<Bytes, Refused>, Done) {
         let mut random = self.random.clone();
         let time = self.tick();
         let mut cx = Master::new(View::new(&self.state, &self.pending, time, &self.scratch), &mut random);
         let incoming = Incoming { from, effect };
         let result = catch_unwind(AssertUnwindSafe(|| match effect.kind {
-            EffectKind::Tell | EffectKind::Ask => self.partition.effect(&mut cx, &incoming),
+            EffectKind::Tell | EffectKind::Ask | EffectKind::Step => {
+                self.partition.effect(&mut cx, &incoming)
+            }
             EffectKind::Answer => self.partition.answered(&mut cx, &incoming).map(|()| Bytes::new()),
             EffectKind::Refusal => self.partition.refused(&mut cx, &incoming).map(|()| Bytes::new()),
+            EffectKind::StepAnswer | EffectKind::StepRefusal => {
+                saga::tell::<P>(&mut cx, effect, pass).map(|()| Bytes::new())
+            }
         }));
         // What it met expired needs no deletes before: the group that is appended for it proves its time.
         let mut done = cx.finish(&result, P::INDICES);
@@ -252,11 +300,14 @@ impl<P: Partition> Owner<P> {
         let mut last = BTreeMap::<PartitionName, u64>::new();
         let mut put = |key, value| changes.push(Change::new(SYSTEM, key, value));
         let now = self.time();
-        for Emitted { to, kind, key, tag, message, delayed } in emissions.emitted {
+        for Emitted { to, kind, key, tag, message, reason, delayed } in emissions.emitted {
+            if kind == EffectKind::Step && !has_saga::<P>(&tag) {
+                return Err(Failure::Invalid("the store of a saga is not among the partition's sagas"));
+            }
             let (to, keyspace) = match to {
                 To::Partition(name) => (name, None),
                 To::Keyspace(keyspace) => {
-                    let name = receiver(&*self.outbox.links, keyspace, &key);
+                    let name = receiver(&*self.outbox.links, &keyspace, &key);
                     (name.ok_or(Failure::Invalid("there is no such keyspace"))?, Some(keyspace))
                 }
             };
@@ -264,7 +315,7 @@ impl<P: Partition> Owner<P> {
             if let (Some((due, token)), Some(keyspace)) = (&delayed, keyspace)
                 && *due > now
             {
-                let effect = Effect { kind, to: keyspace.to_owned(), key, tag, message, due: *due };
+                let effect = Effect { kind, to: keyspace.into_owned(), key, tag, message, reason, due: *due };
                 put(self.control(effect::delayed(token)), Some(self.frame(&effect, emitter)?));
                 continue;
             }
@@ -280,7 +331,7 @@ impl<P: Partition> Owner<P> {
             }
             last.insert(to, number);
             let key_of = self.control(effect::outgoing(&text, number));
-            let effect = Effect { kind, to: text, key, tag, message, due };
+            let effect = Effect { kind, to: text, key, tag, message, reason, due };
             put(key_of, Some(self.frame(&effect, emitter)?));
         }
         for token in emissions.cancelled {
@@ -412,7 +463,15 @@ impl<P: Partition> Owner<P> {
         let (mut tokens, mut emissions, mut changes) = (Vec::new(), Emissions::default(), Vec::new());
         for Due { token, effect: Effect { kind, key, tag, message, due, .. }, to } in due {
             changes.push(Change::new(SYSTEM, self.control(effect::delayed(&token)), None));
-            emissions.emitted.push(Emitted { to: To::Partition(to), kind, key, tag, message, delayed: None });
+            emissions.emitted.push(Emitted {
+                to: To::Partition(to),
+                kind,
+                key,
+                tag,
+                message,
+                reason: String::new(),
+                delayed: None,
+            });
             tokens.push((token, due));
         }
         if let Err(failure) = self.stage(emissions, &mut changes, Emitter::Owner) {

@@ -13,6 +13,7 @@
 //! | `affinity_partition_unindexed_total` | counter | values in the log that an index could not take |
 //! | `affinity_partition_effects_dropped_total` | counter | answers and refusals that their handler refused, and refusals that are too large here |
 //! | `affinity_partition_effects_astray_total` | counter | tries to send a delayed effect whose keyspace is not there |
+//! | `affinity_partition_sagas_stuck_total` | counter | sagas that could not go on |
 //! | `affinity_partition_repairs_total` | counter | keys written again after a stale record |
 //! | `affinity_partition_expired_total` | counter | values deleted since they had expired |
 //!
@@ -37,6 +38,7 @@ pub(super) struct Metrics {
     pub(super) effects_dropped: Counter,
     pub(super) effects_astray: Counter,
     pub(super) expired: Counter,
+    pub(super) sagas_stuck: Counter,
 }
 
 impl Metrics {
@@ -63,6 +65,7 @@ impl Metrics {
             effects_astray: counter!("affinity_partition_effects_astray_total", &labels),
             repairs: counter!("affinity_partition_repairs_total", &labels),
             expired: counter!("affinity_partition_expired_total", &labels),
+            sagas_stuck: counter!("affinity_partition_sagas_stuck_total", &labels),
         }
     }
 
