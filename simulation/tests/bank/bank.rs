@@ -1,9 +1,13 @@
-//! A keyspace that only passes messages on, and keeps lists of what it has sent and what has come.
+//! A keyspace that passes messages on, keeps lists of what it has sent and what has come, and has accounts.
 
-use affinity_keyspace::{Destination, Incoming, Master, Partition, Refused, Store, View};
+use affinity_keyspace::{
+    AnySaga, Destination, Incoming, Master, NotResumed, Partition, Refused, Resume, SagaExists, Store, View,
+};
 use affinity_types::codec::{Decode, Encode};
 use affinity_types::{EventTime, Key};
 use bytes::Bytes;
+
+use crate::payments::{AT_FIRST, Booking, MONEY, PAYMENTS, Payment};
 
 pub(crate) const PARTITIONS: u32 = 3;
 
@@ -34,12 +38,6 @@ impl Send {
     }
 }
 
-impl Encode for Send {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.id.encode(out);
-    }
-}
-
 /// A key that lives in a partition.
 pub(crate) fn account(partition: u32) -> String {
     let names = (0..).map(|n| format!("a{n}"));
@@ -47,14 +45,40 @@ pub(crate) fn account(partition: u32) -> String {
     there.next().unwrap()
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("never")]
-pub(crate) struct Never;
+/// What a client asks for.
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    Send(Send),
+    /// Begins a payment under an id.
+    Pay(u64, Payment),
+    /// Lets a payment of an account's partition leave what it is stuck at.
+    Leave(u64, u32),
+}
 
-impl Clone for Never {
-    fn clone(&self) -> Never {
-        Never
+impl Ask {
+    /// The partition that is asked.
+    pub(crate) fn partition(&self) -> u32 {
+        match self {
+            Ask::Send(send) => send.from,
+            Ask::Pay(_, payment) => payment.from,
+            Ask::Leave(_, partition) => *partition,
+        }
     }
+}
+
+impl Encode for Ask {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let (Ask::Send(Send { id, .. }) | Ask::Pay(id, _) | Ask::Leave(id, _)) = self;
+        id.encode(out);
+    }
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum BankError {
+    #[error("{0}")]
+    Exists(#[from] SagaExists),
+    #[error("{0}")]
+    NotResumed(#[from] NotResumed),
 }
 
 pub(crate) struct Bank;
@@ -66,14 +90,25 @@ fn add(cx: &mut Master<'_>, list: &str, id: u64) {
 }
 
 impl Partition for Bank {
-    const STORES: &'static [&'static str] = &["lists"];
-    type Command = Send;
+    const STORES: &'static [&'static str] = &["lists", "money", "payments"];
+    const SAGAS: &'static [&'static dyn AnySaga] = &[&PAYMENTS];
+    type Command = Ask;
     type Query = String;
     type Answer = Bytes;
-    type Error = Never;
+    type Error = BankError;
 
-    fn command(&self, cx: &mut Master<'_>, send: &Send) -> Result<Bytes, Never> {
-        let Send { id, to, due, .. } = send;
+    fn command(&self, cx: &mut Master<'_>, ask: &Ask) -> Result<Bytes, BankError> {
+        let Send { id, to, due, .. } = match ask {
+            Ask::Send(send) => send,
+            Ask::Pay(id, payment) => {
+                cx.begin(&PAYMENTS, &id.to_string(), payment)?;
+                return Ok(Bytes::new());
+            }
+            Ask::Leave(id, _) => {
+                cx.resume(&PAYMENTS, &id.to_string(), Resume::Leave)?;
+                return Ok(Bytes::new());
+            }
+        };
         let key = account(*to);
         match due {
             Some(due) => {
@@ -96,11 +131,20 @@ impl Partition for Bank {
         Ok(Bytes::new())
     }
 
-    fn query(&self, cx: &View<'_>, list: &String) -> Result<Bytes, Never> {
+    fn query(&self, cx: &View<'_>, list: &String) -> Result<Bytes, BankError> {
+        if let Some(account) = list.strip_prefix("money ") {
+            return Ok(cx.get(&MONEY, account).unwrap_or(AT_FIRST).to_bytes());
+        }
+        if let Some(id) = list.strip_prefix("payment ") {
+            return Ok(cx.get(&Store::<str, Bytes>::new("payments"), id).unwrap_or_default());
+        }
         Ok(cx.get(&LISTS, list.as_str()).unwrap_or_default())
     }
 
     fn effect(&self, cx: &mut Master<'_>, effect: &Incoming<'_>) -> Result<Bytes, Refused> {
+        if let Ok(booking) = effect.message::<Booking>() {
+            return booking.book(cx, &effect.key::<String>()?);
+        }
         let id: u64 = effect.message()?;
         add(cx, &format!("came {}", effect.from.partition), id);
         if Send::is_refused(id) { Err(Refused("one in five".into())) } else { Ok((2 * id).to_bytes()) }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this crate is tests")]
 
 mod bank;
+mod payments;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
@@ -13,17 +14,19 @@ use affinity_cluster::memory::{Fault as CoordinatorFault, MemoryCoordinator};
 use affinity_cluster::{NodeId, PartitionName};
 use affinity_keyspace::{
     Control, Delivery, Failure, Handle, Links, Owner, OwnerSettings, Partition, Parts, Protection, Reply,
-    Schemas,
+    SagaState, Schemas,
 };
 use affinity_log::memory::{Delivery as LogDelivery, Fault, Fencing, MemoryLog, MemoryOptions};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
 use affinity_memstore::{Limits, MemoryStore};
 use affinity_state::KeepRequests;
+use affinity_types::codec::Decode;
 use affinity_types::{Clock, EventTime, ManualClock, PartitionId, RequestId, TopicId};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::bank::{Bank, Never, PARTITIONS, Send, account, ids};
+use crate::bank::{Ask, Bank, BankError, PARTITIONS, Send, account, ids};
+use crate::payments::{AT_FIRST, Payment, Payments};
 
 const SEEDS: u64 = 600;
 const STEPS: usize = 1_500;
@@ -83,8 +86,24 @@ impl Links for Ways {
 struct Client {
     id: u64,
     sequence: u64,
-    send: Option<Send>,
-    answer: Option<oneshot::Receiver<Reply<Bytes, Never>>>,
+    ask: Option<Ask>,
+    answer: Option<oneshot::Receiver<Reply<Bytes, BankError>>>,
+}
+
+/// What a run has done.
+#[derive(Debug, Default)]
+struct Counts {
+    sent: u64,
+    payments: Payments,
+}
+
+impl Counts {
+    fn add(&mut self, other: &Counts) {
+        self.sent += other.sent;
+        self.payments.committed += other.payments.committed;
+        self.payments.undone += other.payments.undone;
+        self.payments.left += other.payments.left;
+    }
 }
 
 struct World {
@@ -99,6 +118,8 @@ struct World {
     removed: Option<Protection>,
     clients: Vec<Client>,
     next_id: u64,
+    /// Payments that were begun, or are about to be.
+    payments: Vec<(u64, Payment)>,
     calm: bool,
     starts: u64,
 }
@@ -123,7 +144,7 @@ impl World {
         let topic = ready(log.create_topic("bank", spec)).unwrap().id;
         log.deliver(LogDelivery::Manual);
         let ways = Ways(Mutex::new((vec![vec![None; NODES]; PARTITIONS as usize], seed)));
-        let client = |id| Client { id, sequence: 0, send: None, answer: None };
+        let client = |id| Client { id, sequence: 0, ask: None, answer: None };
         let mut world = World {
             random,
             log,
@@ -135,6 +156,7 @@ impl World {
             removed,
             clients: (0..CLIENTS).map(client).collect(),
             next_id: 0,
+            payments: Vec::new(),
             calm: false,
             starts: 0,
         };
@@ -254,38 +276,44 @@ impl World {
             };
             self.clients[c].answer = None;
             match answered {
-                Ok(_) => self.clients[c].send = None,
+                Ok(_) => self.clients[c].ask = None,
                 Err(Failure::Unavailable | Failure::Unknown | Failure::Overloaded) => {}
                 Err(other) => panic!("{other:?}"),
             }
         }
-        if self.clients[c].send.is_none() {
+        if self.clients[c].ask.is_none() {
             if self.calm {
                 return;
             }
-            self.next_id += 1;
-            let (from, to) = (self.random.below(PARTITIONS.into()), self.random.below(PARTITIONS.into()));
-            let due = (self.random.below(6) == 0).then(|| now.plus_ms(self.random.below(200)));
-            let send = Send {
-                id: self.next_id,
-                from: u32::try_from(from).unwrap(),
-                to: u32::try_from(to).unwrap(),
-                due,
-            };
+            let ask = self.next_ask(now);
             self.clients[c].sequence += 1;
-            self.clients[c].send = Some(send);
+            self.clients[c].ask = Some(ask);
         }
-        let Client { id, sequence, send: Some(send), .. } = &self.clients[c] else { return };
+        let Client { id, sequence, ask: Some(ask), .. } = &self.clients[c] else { return };
         let request = RequestId { client: u128::from(*id), sequence: *sequence, issued: None };
         let (reply, answer) = oneshot::channel();
-        let (from, send) = (send.from, send.clone());
-        if self.leader(from).command(send, Some(request), None, Some(reply)).is_ok() {
+        if self.leader(ask.partition()).command(ask.clone(), Some(request), None, Some(reply)).is_ok() {
             self.clients[c].answer = Some(answer);
         }
     }
 
+    /// What a client asks next.
+    fn next_ask(&mut self, now: EventTime) -> Ask {
+        self.next_id += 1;
+        let mut partition = || u32::try_from(self.random.below(PARTITIONS.into())).unwrap();
+        let (from, to, last) = (partition(), partition(), partition());
+        if self.random.below(3) == 0 {
+            let amount = 1 + self.random.below(40).cast_signed();
+            let payment = Payment { from, to: [to, last], amount, closed: self.random.below(3) == 0 };
+            self.payments.push((self.next_id, payment.clone()));
+            return Ask::Pay(self.next_id, payment);
+        }
+        let due = (self.random.below(6) == 0).then(|| now.plus_ms(self.random.below(200)));
+        Ask::Send(Send { id: self.next_id, from, to, due })
+    }
+
     /// Everything works, until nothing is left to do.
-    fn finish(mut self) -> u64 {
+    fn finish(mut self) -> Counts {
         self.calm = true;
         self.log.deliver(LogDelivery::Automatic);
         for round in 0..600 {
@@ -303,18 +331,59 @@ impl World {
             self.poll_all();
             (0..CLIENTS).for_each(|_| self.ask());
         }
-        assert!(self.clients.iter().all(|client| client.send.is_none()), "a client waits for ever");
-        self.check()
+        assert!(self.clients.iter().all(|client| client.ask.is_none()), "a client waits for ever");
+        let payments = self.check_payments();
+        Counts { sent: self.check(), payments }
     }
 
     fn list(&mut self, partition: u32, list: &str) -> Vec<u64> {
-        let (reply, mut answer) = oneshot::channel();
-        self.leader(partition).query(list.to_owned(), None, reply).unwrap();
+        ids(&self.read([(partition, list.to_owned())])[0])
+    }
+
+    /// What partitions answer.
+    fn read(&mut self, queries: impl IntoIterator<Item = (u32, String)>) -> Vec<Bytes> {
+        let ask = |(partition, query)| {
+            let (reply, answer) = oneshot::channel();
+            self.leader(partition).query(query, None, reply).unwrap();
+            answer
+        };
+        let answers: Vec<_> = queries.into_iter().map(ask).collect();
+        self.pass_time();
+        answers.into_iter().map(|mut answer| answer.try_recv().unwrap().unwrap()).collect()
+    }
+
+    fn pass_time(&mut self) {
         for _ in 0..20 {
             self.clock.advance_ms(2);
             self.poll_all();
         }
-        ids(&answer.try_recv().unwrap().unwrap())
+    }
+
+    fn payment_states(&mut self) -> Vec<SagaState<i64>> {
+        let queries: Vec<_> =
+            self.payments.iter().map(|(id, payment)| (payment.from, format!("payment {id}"))).collect();
+        self.read(queries).iter().map(|bytes| SagaState::decode(bytes).unwrap()).collect()
+    }
+
+    /// Each payment has ended, or is stuck with a cause, and the accounts hold what has become of them all.
+    fn check_payments(&mut self) -> Payments {
+        let states = self.payment_states();
+        for (state, (id, payment)) in states.iter().zip(&self.payments) {
+            if state.is_stuck() {
+                self.leader(payment.from).command(Ask::Leave(*id, payment.from), None, None, None).unwrap();
+            }
+        }
+        self.pass_time();
+        self.pass_time();
+        let (mut money, mut counts) = ([AT_FIRST; PARTITIONS as usize], Payments::default());
+        let states = self.payment_states();
+        for (state, (_, payment)) in states.iter().zip(&self.payments) {
+            payment.settle(state, &mut money, &mut counts);
+        }
+        let queries = (0..PARTITIONS).map(|partition| (partition, format!("money {}", account(partition))));
+        let there = self.read(queries);
+        assert_eq!(there.iter().map(|money| i64::decode(money).unwrap()).collect::<Vec<_>>(), money);
+        counts
     }
 
     /// What was sent has come, once and in order; what was refused or asked came back so.
@@ -360,13 +429,13 @@ impl World {
     }
 }
 
-fn run(seed: u64, removed: Option<Protection>) -> u64 {
+fn run(seed: u64, removed: Option<Protection>) -> Counts {
     let mut world = World::new(seed, removed);
     (0..STEPS).for_each(|_| world.step());
     world.finish()
 }
 
-fn failure_of(seed: u64, removed: Option<Protection>) -> Result<u64, String> {
+fn failure_of(seed: u64, removed: Option<Protection>) -> Result<Counts, String> {
     catch_unwind(AssertUnwindSafe(|| run(seed, removed))).map_err(|failure| {
         let text = failure.downcast_ref::<String>().cloned();
         text.or_else(|| failure.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
@@ -377,17 +446,19 @@ fn failure_of(seed: u64, removed: Option<Protection>) -> Result<u64, String> {
 fn effects_happen_once_and_in_order_under_any_fault() {
     assert_eq!(account(0).is_empty(), Bank::STORES.is_empty());
     let seeds = std::env::var("AFFINITY_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SEEDS);
-    let mut all = 0;
+    let mut all = Counts::default();
     for seed in 0..seeds {
         match failure_of(seed, None) {
-            Ok(sent) => all += sent,
+            Ok(counts) => all.add(&counts),
             Err(failure) => panic!(
                 "seed {seed}: {failure}\nagain: AFFINITY_SEED={seed} cargo test -p affinity-simulation --test bank one_seed"
             ),
         }
     }
-    println!("{all} effects");
-    assert!(seeds < SEEDS || all > 10 * SEEDS, "the runs are vacuous: {all} effects");
+    let Counts { sent, payments: Payments { committed, undone, left } } = all;
+    println!("{all:?}");
+    let few = sent < 10 * SEEDS || committed < SEEDS || undone < SEEDS || left < SEEDS / 20;
+    assert!(seeds < SEEDS || !few, "the runs are vacuous: {all:?}");
 }
 
 #[test]
@@ -403,6 +474,6 @@ fn the_simulation_finds_a_missing_protection() {
 #[test]
 fn one_seed() {
     if let Some(seed) = std::env::var("AFFINITY_SEED").ok().and_then(|text| text.parse().ok()) {
-        println!("{} effects", run(seed, None));
+        println!("{:?}", run(seed, None));
     }
 }
