@@ -26,7 +26,7 @@ pub use settings::RouterSettings;
 pub use timer::{Sleep, Timer};
 
 use self::backoff::Backoff;
-use crate::{Failure, Handle, Partition, Reply, Store, Watched};
+use crate::{Failure, Handle, Index, IndexWatched, Partition, Reply, Store, Watched};
 
 /// What a router is made of, beside the handles.
 pub struct RouterParts {
@@ -218,18 +218,47 @@ impl<P: Partition> Router<P> {
         key: &K,
         within: Option<Duration>,
     ) -> Reply<Watched, P::Error> {
+        let owner = self.owner_of(partition)?;
+        self.begin_within(owner.watch(store.name(), key.to_bytes()), within).await
+    }
+
+    /// Watches an index key in a given partition: who has it there now, and who enters and leaves after that. An index is a
+    /// partition's own, so who wants to know of all partitions watches it in each.
+    ///
+    /// # Errors
+    /// As [`Handle::watch_index`], `Invalid` for a partition that is not there, `DeadlinePassed` if the beginning did not come in
+    /// time.
+    pub async fn watch_index_in<K: ?Sized, V, I: Encode>(
+        &self,
+        partition: PartitionId,
+        index: &Index<K, V, I>,
+        key: &I,
+        within: Option<Duration>,
+    ) -> Reply<IndexWatched, P::Error> {
+        let owner = self.owner_of(partition)?;
+        self.begin_within(owner.watch_index(index, key), within).await
+    }
+
+    /// Waits for the beginning of a watch.
+    async fn begin_within<T>(
+        &self,
+        begin: impl Future<Output = Reply<T, P::Error>>,
+        within: Option<Duration>,
+    ) -> Reply<T, P::Error> {
         let deadline = self.deadline(within);
         if self.passed(deadline) {
             return Err(Failure::DeadlinePassed);
         }
-        let owner = usize::try_from(partition.0).ok().and_then(|at| self.shared.handles.get(at));
-        let owner = owner.ok_or(Failure::Invalid("the keyspace has no such partition"))?;
-        let watched = owner.watch(store.name(), key.to_bytes());
         tokio::select! {
             biased;
-            watched = watched => watched,
+            begun = begin => begun,
             () = self.shared.parts.timer.sleep_until(deadline) => Err(Failure::DeadlinePassed),
         }
+    }
+
+    fn owner_of(&self, partition: PartitionId) -> Result<&Handle<P>, Failure<P::Error>> {
+        let owner = usize::try_from(partition.0).ok().and_then(|at| self.shared.handles.get(at));
+        owner.ok_or(Failure::Invalid("the keyspace has no such partition"))
     }
 
     fn owner<K: Encode + ?Sized>(&self, key: &K) -> &Handle<P> {

@@ -7,13 +7,13 @@ use std::time::Duration;
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{NodeId, PartitionName};
 use affinity_keyspace::{
-    Control, Failure, Handle, Keyspaces, Master, Owner, OwnerSettings, Partition, Parts, Router, RouterParts,
-    RouterSettings, Schemas, Sleep, Status, Store, Timer, View,
+    Control, Failure, Handle, Index, Indexed, Keyspaces, Master, Owner, OwnerSettings, Partition, Parts,
+    Router, RouterParts, RouterSettings, Schemas, Sleep, Status, Store, Timer, View,
 };
 use affinity_log::memory::{ChannelId, Delivery, Fault, MemoryLog};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
 use affinity_memstore::{Limits, MemoryStore};
-use affinity_state::{KeepRequests, RequestSettings, Update};
+use affinity_state::{IndexUpdate, KeepRequests, RequestSettings, Update};
 use affinity_types::codec::Encode;
 use affinity_types::{Clock, EventTime, Key, PartitionId};
 use bytes::Bytes;
@@ -23,6 +23,8 @@ use tokio::time::{Instant, advance};
 const COUNTS: Store<str, i64> = Store::new("counts");
 /// One key, the sum of all counts of the partition.
 const TOTALS: Store<str, i64> = Store::new("totals");
+
+const BY_COUNT: Index<str, i64, i64> = Index::new("by_count", 1, &COUNTS, |count| vec![*count]);
 
 struct Counter;
 
@@ -57,6 +59,7 @@ struct NotEnough {
 
 impl Partition for Counter {
     const STORES: &'static [&'static str] = &["counts", "totals"];
+    const INDICES: &'static [&'static dyn Indexed] = &[&BY_COUNT];
     type Command = Command;
     type Query = Query;
     type Answer = i64;
@@ -592,6 +595,21 @@ async fn a_further_stores_key_is_watched_where_the_message_lives() {
     let update = watched.watch.next().await.unwrap();
     assert!(matches!(update, Update::Value { value: Some(value), .. } if value == 4i64.to_bytes()));
     let nowhere = router.watch_in(PartitionId(4), &TOTALS, "", None).await;
+    assert!(matches!(nowhere, Err(Failure::Invalid(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_key_is_watched_in_a_partition() {
+    let mut keyspace = Keyspace::new(4).await;
+    keyspace.serve();
+    let router = keyspace.router();
+    router.ask("a", add(7), None).await.unwrap();
+    let partition = router.partition("a");
+    let mut watched = router.watch_index_in(partition, &BY_COUNT, &7, None).await.unwrap();
+    assert_eq!(watched.keys, [Bytes::from("a")]);
+    router.ask("a", add(1), None).await.unwrap();
+    assert_eq!(watched.watch.next().await, Ok(IndexUpdate::Left("a".into())));
+    let nowhere = router.watch_index_in(PartitionId(4), &BY_COUNT, &7, None).await;
     assert!(matches!(nowhere, Err(Failure::Invalid(_))));
 }
 
