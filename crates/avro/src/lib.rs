@@ -1,7 +1,8 @@
 //! Avro: schemas, and values in binary and JSON.
 //!
 //! A [`Schema`] is read from its JSON text. A [`Plan`] says how values written with one schema are read as those of another; it is
-//! made once and then followed for every value. A [`Value`] is a value of any schema, for tools and generic servers.
+//! made once and then followed for every value; whether all values can be read so is for [`Compatibility`] to say. A [`Value`] is
+//! a value of any schema, for tools and generic servers.
 //! The bytes come from strangers: every length, depth and count has a limit ([`Limits`], [`SchemaLimits`]), and what is malformed is an
 //! [`Error`](struct@Error) with the path to it, never a panic, a hang, or memory without bound.
 //!
@@ -23,6 +24,7 @@
 //! # Ok::<(), affinity_avro::Error>(())
 //! ```
 
+mod compatibility;
 mod error;
 mod frame;
 pub mod json;
@@ -33,6 +35,7 @@ mod schema;
 mod value;
 pub mod writer;
 
+pub use compatibility::{Compatibility, Mismatch, incompatibilities};
 pub use error::{Error, ErrorKind};
 pub use frame::{
     FRAME_BYTES, SINGLE_OBJECT_BYTES, put_frame, single_object_head, split_frame, split_single_object,

@@ -1,20 +1,14 @@
 //! Compares two schemas: which types meet, and what has to be done where they do.
 //!
-//! The rules are the specification's; where it leaves something open they are those of Avro in Java, which wrote most of
-//! the values there are. What the names of records are does not matter where only one can be meant; in a union they decide.
+//! What the names of records are does not matter where only one can be meant; in a union they decide.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::rules::{DEPTH_MAX, Matched, PAIRS_MAX, full_names_match, match_fields, names_match, promotion};
 use super::{FieldStep, Inner, NO_SYMBOL, Plan, RecordStep, Step, StepId};
 use crate::error::Error;
-use crate::schema::{EnumType, Field, RecordType, Schema, TypeId, TypeKind};
-
-/// Pairs of types that meet, at most: two schemas of a thousand types each can be made to meet in all pairs.
-const STEPS_MAX: usize = 1 << 17;
-
-/// Types within types, at most. Types refer to earlier ones, so a short text can be deep.
-const DEPTH_MAX: u32 = 256;
+use crate::schema::{EnumType, RecordType, Schema, TypeId, TypeKind};
 
 pub(super) fn compile(writer: &Schema, reader: &Schema) -> Result<Plan, Error> {
     let mut compiler = Compiler {
@@ -54,7 +48,7 @@ impl Compiler<'_> {
         if let Some(known) = self.known.get(&(self.alone, writer, reader)) {
             return Ok(*known);
         }
-        if self.steps.len() >= STEPS_MAX || self.depth >= DEPTH_MAX {
+        if self.steps.len() >= PAIRS_MAX || self.depth >= DEPTH_MAX {
             return Err(Error::too_large("the schemas are too large or too deep to resolve"));
         }
         let id = StepId(u32::try_from(self.steps.len()).map_err(Error::too_large)?);
@@ -184,37 +178,18 @@ impl Compiler<'_> {
         !record.fields.iter().any(|field| matches!(field, FieldStep::Read(_, step) if failed(*step)))
     }
 
-    /// The writer's fields in their order, each found in the reader by its own name, else by the reader's aliases: a name
-    /// says more than an alias, so a field is never taken from the one that is called so.
+    /// The writer's fields in their order.
     fn record(&mut self, writer: &RecordType, reader: &RecordType) -> Result<Step, Error> {
-        let own: HashMap<&str, usize> = by_name(&writer.fields);
-        let mut target: Vec<Option<usize>> = vec![None; writer.fields.len()];
-        let mut missing = Vec::new();
-        for (at, field) in reader.fields.iter().enumerate() {
-            match own.get(&*field.name) {
-                Some(from) => target[*from] = Some(at),
-                None => missing.push(at),
-            }
-        }
+        let Matched { target, missing } = match_fields(writer, reader);
         let mut defaults = Vec::new();
         for at in missing {
             let field = &reader.fields[at];
-            let alias = field
-                .aliases
-                .iter()
-                .filter_map(|alias| own.get(&**alias))
-                .find(|from| target[**from].is_none());
-            match alias {
-                Some(from) => target[*from] = Some(at),
-                None if field.default.is_some() => {
-                    let step = self.reader_alone(field.schema)?;
-                    defaults.push((u32::try_from(at).map_err(Error::too_large)?, step));
-                }
-                None => {
-                    let why = format!("{} has no field {:?}, nor has it a default", writer.name, field.name);
-                    return Ok(Step::Fail(why.into()));
-                }
+            if field.default.is_none() {
+                let why = format!("{} has no field {:?}, nor has it a default", writer.name, field.name);
+                return Ok(Step::Fail(why.into()));
             }
+            let step = self.reader_alone(field.schema)?;
+            defaults.push((u32::try_from(at).map_err(Error::too_large)?, step));
         }
         let mut fields = Vec::with_capacity(writer.fields.len());
         for (field, target) in writer.fields.iter().zip(target) {
@@ -238,10 +213,6 @@ impl Compiler<'_> {
     }
 }
 
-fn by_name(fields: &[Field]) -> HashMap<&str, usize> {
-    fields.iter().enumerate().map(|(at, field)| (&*field.name, at)).collect()
-}
-
 /// The reader's symbol for each of the writer's: the same, else the reader's default.
 fn symbols(writer: &EnumType, reader: &EnumType) -> Box<[u32]> {
     let own: HashMap<&str, u32> = reader.symbols.iter().map(|symbol| &**symbol).zip(0..).collect();
@@ -249,34 +220,8 @@ fn symbols(writer: &EnumType, reader: &EnumType) -> Box<[u32]> {
     writer.symbols.iter().map(|symbol| own.get(&**symbol).copied().unwrap_or(default)).collect()
 }
 
-fn promotion(from: &TypeKind, to: &TypeKind) -> Option<Step> {
-    use TypeKind as T;
-    Some(match (from, to) {
-        (T::Int, T::Long) => Step::IntToLong,
-        (T::Int, T::Float) => Step::IntToFloat,
-        (T::Int, T::Double) => Step::IntToDouble,
-        (T::Long, T::Float) => Step::LongToFloat,
-        (T::Long, T::Double) => Step::LongToDouble,
-        (T::Float, T::Double) => Step::FloatToDouble,
-        (T::String, T::Bytes) => Step::StringToBytes,
-        (T::Bytes, T::String) => Step::BytesToString,
-        _ => return None,
-    })
-}
-
 fn fail(from: &TypeKind, to: &TypeKind) -> Step {
     Step::Fail(format!("{} was written, {} is expected", from.branch_name(), to.branch_name()).into())
-}
-
-/// Whether both have the same name, without namespace, or the reader had the writer's before.
-fn names_match(from: &TypeKind, to: &TypeKind) -> bool {
-    let (Some(writer), Some(reader)) = (from.name(), to.name()) else { return false };
-    writer.short() == reader.short() || full_names_match(from, to)
-}
-
-fn full_names_match(from: &TypeKind, to: &TypeKind) -> bool {
-    let (Some(writer), Some(reader)) = (from.name(), to.name()) else { return false };
-    writer == reader || to.aliases().contains(writer)
 }
 
 /// For each step, whether the writer's bytes are the reader's. All are taken to be until something differs, and what reaches

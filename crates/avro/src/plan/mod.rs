@@ -7,6 +7,7 @@
 
 mod compile;
 mod read;
+pub(crate) mod rules;
 mod skip;
 
 use std::sync::Arc;
