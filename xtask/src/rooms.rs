@@ -32,7 +32,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("affinity-log", &[]),
     ("affinity-memstore", &[]),
     ("affinity-cluster", &["affinity-protocol"]),
-    ("affinity-avro", &[]),
+    ("affinity-avro", &["affinity-avro-derive"]),
+    ("affinity-avro-derive", &[]),
     ("affinity-protocol", &[]),
     (SHARED, &[]),
 ];

@@ -25,6 +25,9 @@
 //! ```
 
 mod compatibility;
+mod datum;
+#[doc(hidden)]
+pub mod describe;
 mod error;
 mod frame;
 pub mod json;
@@ -32,19 +35,36 @@ mod limits;
 mod plan;
 mod reader;
 mod schema;
+mod typed;
 mod value;
 pub mod writer;
 
+pub use affinity_avro_derive::Record;
 pub use compatibility::{Compatibility, Mismatch, incompatibilities};
+pub use datum::{
+    Date, Datum, Decimal, Duration, LocalTimestampMicros, LocalTimestampMillis, LocalTimestampNanos, Record,
+    TimeMicros, TimeMillis, TimestampMicros, TimestampMillis, TimestampNanos,
+};
 pub use error::{Error, ErrorKind};
 pub use frame::{
     FRAME_BYTES, SINGLE_OBJECT_BYTES, put_frame, single_object_head, split_frame, split_single_object,
 };
+pub use json::JsonForm;
 pub use limits::{Limits, SchemaLimits};
-pub use plan::Plan;
+pub use plan::{At, FieldAt, Plan, SkipAt};
 pub use reader::Reader;
 pub use schema::{
     DefaultPolicy, EnumType, Field, FixedType, LogicalType, Name, ParseOptions, RecordType, Schema, Type,
     TypeId, TypeKind, crc64_avro,
 };
+pub use typed::{Plans, RecordPlan};
 pub use value::Value;
+
+/// What the code of `#[derive(Record)]` calls.
+#[doc(hidden)]
+pub mod derived {
+    pub use crate::datum::{all_differ, foreign_plan, missing_in_json, schema_of};
+    pub use crate::describe::{FieldOf, Named, SchemaWriter};
+    pub use crate::json::{JsonReader, JsonWriter};
+    pub use crate::writer::put_long;
+}

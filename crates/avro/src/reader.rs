@@ -82,8 +82,12 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
+    /// Takes `N` bytes.
+    ///
+    /// # Errors
+    /// If there are fewer.
     #[inline]
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+    pub fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let (head, rest) = self.input.split_first_chunk().ok_or_else(cut_short)?;
         self.input = rest;
         Ok(*head)
@@ -95,7 +99,7 @@ impl<'a> Reader<'a> {
     /// If the byte is neither 0 nor 1.
     #[inline]
     pub fn boolean(&mut self) -> Result<bool, Error> {
-        match self.array()? {
+        match self.fixed()? {
             [0] => Ok(false),
             [1] => Ok(true),
             [other] => Err(Error::corrupt(format_args!("{other} is no boolean"))),
@@ -127,7 +131,7 @@ impl<'a> Reader<'a> {
     /// If it is cut short.
     #[inline]
     pub fn float(&mut self) -> Result<f32, Error> {
-        self.array().map(f32::from_le_bytes)
+        self.fixed().map(f32::from_le_bytes)
     }
 
     /// Takes a double.
@@ -136,7 +140,7 @@ impl<'a> Reader<'a> {
     /// If it is cut short.
     #[inline]
     pub fn double(&mut self) -> Result<f64, Error> {
-        self.array().map(f64::from_le_bytes)
+        self.fixed().map(f64::from_le_bytes)
     }
 
     /// Takes the number of a branch or a symbol, of `count`.
@@ -260,6 +264,11 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn leave(&mut self) {
         self.depth += 1;
+    }
+
+    /// Items and bytes of memory that may still be read.
+    pub(crate) fn budget(&self) -> (u64, usize) {
+        (self.items, self.allocation)
     }
 
     /// Reads a value from `bytes` at the cost of this reader: a default, which stands in no input.

@@ -106,7 +106,7 @@ impl Value {
         Ok(())
     }
 
-    fn describe(&self) -> &'static str {
+    pub(crate) fn describe(&self) -> &'static str {
         match self {
             Value::Null => "null",
             Value::Boolean(_) => "a boolean",

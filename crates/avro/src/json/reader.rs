@@ -1,9 +1,15 @@
 //! Reads JSON by asking for what should come next.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::JsonForm;
 use crate::error::Error;
 use crate::limits::Limits;
+use crate::reader::Reader;
 
 /// What a JSON value is, told by its first character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +36,7 @@ pub struct JsonReader<'a> {
     depth: u32,
     items: u64,
     allocation: usize,
+    form: JsonForm,
 }
 
 impl<'a> JsonReader<'a> {
@@ -51,7 +58,20 @@ impl<'a> JsonReader<'a> {
             depth: limits.depth_max,
             items: limits.items_max,
             allocation: limits.allocation_max,
+            form: JsonForm::Plain,
         })
+    }
+
+    /// The same reader, of a text in `form`.
+    #[must_use]
+    pub fn in_form(self, form: JsonForm) -> JsonReader<'a> {
+        JsonReader { form, ..self }
+    }
+
+    /// The form that the text is in.
+    #[must_use]
+    pub fn form(&self) -> JsonForm {
+        self.form
     }
 
     /// Whatever is wrong here, with the place.
@@ -91,6 +111,12 @@ impl<'a> JsonReader<'a> {
     /// If something else comes.
     pub fn null(&mut self) -> Result<(), Error> {
         if self.takes_word("null") { Ok(()) } else { Err(self.expected("null")) }
+    }
+
+    /// Takes `null` if it comes next.
+    #[inline]
+    pub fn takes_null(&mut self) -> bool {
+        self.takes_word("null")
     }
 
     /// Takes `true` or `false`.
@@ -144,6 +170,107 @@ impl<'a> JsonReader<'a> {
         }
         self.at = at;
         Ok(&self.text[start..at])
+    }
+
+    /// Takes a whole number that fits into `T`.
+    ///
+    /// # Errors
+    /// If something else comes.
+    #[inline]
+    pub fn integer<T: FromStr>(&mut self) -> Result<T, Error> {
+        let text = self.number()?;
+        text.parse().map_err(|_| self.wrong(format_args!("{text} is no whole number, or out of range")))
+    }
+
+    /// Takes a float. `"NaN"`, `"Infinity"` and `"-Infinity"` are texts.
+    ///
+    /// # Errors
+    /// If something else comes.
+    pub fn float(&mut self) -> Result<f32, Error> {
+        self.floating()
+    }
+
+    /// Takes a double, as [`float`](Self::float).
+    ///
+    /// # Errors
+    /// If something else comes.
+    pub fn double(&mut self) -> Result<f64, Error> {
+        self.floating()
+    }
+
+    #[inline]
+    fn floating<T: FromStr>(&mut self) -> Result<T, Error> {
+        if self.next_byte() != Some(b'"') {
+            let text = self.number()?;
+            return text.parse().map_err(|_| self.wrong(format_args!("{text} is no number")));
+        }
+        let text = self.string()?;
+        let special = matches!(&*text, "NaN" | "Infinity" | "-Infinity");
+        let value = special.then(|| text.parse().ok()).flatten();
+        value.ok_or_else(|| self.wrong(format_args!("{text:?} is no number")))
+    }
+
+    /// Takes bytes: base64 in the plain form, characters up to U+00FF in Avro's.
+    ///
+    /// # Errors
+    /// If something else comes.
+    pub fn bytes(&mut self) -> Result<Vec<u8>, Error> {
+        let text = self.string()?;
+        self.charge(text.len())?;
+        let bytes = match self.form {
+            JsonForm::Plain => BASE64.decode(&*text).ok(),
+            JsonForm::Avro => text.chars().map(|char| u8::try_from(u32::from(char)).ok()).collect(),
+        };
+        bytes.ok_or_else(|| match self.form {
+            JsonForm::Plain => self.wrong("bytes are written in base64"),
+            JsonForm::Avro => self.wrong("bytes are written as characters up to U+00FF"),
+        })
+    }
+
+    /// Takes a value of a union of null and one branch that is not null: bare in the plain form, in an object under the
+    /// branch's name in Avro's.
+    ///
+    /// # Errors
+    /// Those of `read`, or if the object is another.
+    #[inline]
+    pub fn branch_of_two<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match self.form {
+            JsonForm::Plain => read(self),
+            JsonForm::Avro => {
+                let found = self.branch()?;
+                if *found != *name {
+                    return Err(self.wrong(format_args!("no branch {found:?}, but {name:?}")));
+                }
+                let value = read(self)?;
+                self.branch_end()?;
+                Ok(value)
+            }
+        }
+    }
+
+    /// Enters the object around a branch of a union that is not null. Its value comes next, then [`branch_end`](Self::branch_end).
+    ///
+    /// # Errors
+    /// If something else comes.
+    pub fn branch(&mut self) -> Result<Cow<'a, str>, Error> {
+        self.object()?;
+        let mut first = true;
+        self.key(&mut first)?.ok_or_else(|| self.wrong("the name of a branch is missing"))
+    }
+
+    /// Leaves it.
+    ///
+    /// # Errors
+    /// If something else comes.
+    pub fn branch_end(&mut self) -> Result<(), Error> {
+        match self.key(&mut false)? {
+            None => Ok(()),
+            Some(key) => Err(self.wrong(format_args!("{key:?} beside a branch of a union"))),
+        }
     }
 
     /// Takes a text in quotes; borrowed where it has no escapes.
@@ -304,6 +431,17 @@ impl<'a> JsonReader<'a> {
         }
     }
 
+    /// Passes over a value, and gives its text.
+    ///
+    /// # Errors
+    /// As [`skip`](Self::skip).
+    pub(crate) fn skipped(&mut self) -> Result<&'a str, Error> {
+        self.next_byte();
+        let start = self.at;
+        self.skip()?;
+        Ok(&self.text[start..self.at])
+    }
+
     /// Makes sure that nothing but white space is left.
     ///
     /// # Errors
@@ -325,6 +463,24 @@ impl<'a> JsonReader<'a> {
             }
             None => Err(Error::too_large("the value takes more memory than is allowed")),
         }
+    }
+
+    /// Reads the default of a field that was left out, at the cost of this reader.
+    pub(crate) fn aside<T>(
+        &mut self,
+        default: &[u8],
+        read: impl FnOnce(&mut Reader<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let limits = Limits {
+            bytes_max: usize::MAX,
+            depth_max: self.depth,
+            items_max: self.items,
+            allocation_max: self.allocation,
+        };
+        let mut reader = Reader::new(default, &limits)?;
+        let value = read(&mut reader)?;
+        (self.items, self.allocation) = reader.budget();
+        Ok(value)
     }
 
     fn enter(&mut self, open: u8, what: &str) -> Result<(), Error> {

@@ -11,6 +11,11 @@ use crate::error::Error;
 use crate::schema::{EnumType, RecordType, Schema, TypeId, TypeKind};
 
 pub(super) fn compile(writer: &Schema, reader: &Schema) -> Result<Plan, Error> {
+    compile_from(writer, reader, (writer.root_id(), reader.root_id()))
+}
+
+/// Compares the types of the pair `from`.
+pub(super) fn compile_from(writer: &Schema, reader: &Schema, from: (TypeId, TypeId)) -> Result<Plan, Error> {
     let mut compiler = Compiler {
         writer,
         reader,
@@ -20,7 +25,7 @@ pub(super) fn compile(writer: &Schema, reader: &Schema) -> Result<Plan, Error> {
         types: Vec::new(),
         depth: 0,
     };
-    let root = compiler.pair(writer.root_id(), reader.root_id())?;
+    let root = compiler.pair(from.0, from.1)?;
     let Compiler { steps, types, .. } = compiler;
     if let Step::Fail(why) = &steps[root.0 as usize] {
         return Err(Error::incompatible(why));

@@ -5,12 +5,15 @@
 //! union may never. Where both types have the same bytes the step says so, and a compiled record reads
 //! them straight on without looking at the plan.
 
+mod at;
 mod compile;
 mod read;
 pub(crate) mod rules;
 mod skip;
 
 use std::sync::Arc;
+
+pub use at::{At, FieldAt, SkipAt};
 
 use crate::error::Error;
 use crate::schema::{Field, Schema, TypeId, TypeKind};
@@ -109,6 +112,11 @@ impl Plan {
     /// If the schema nests too deep to be read.
     pub fn same(schema: &Schema) -> Result<Plan, Error> {
         Plan::new(schema, schema)
+    }
+
+    /// The same for values of one of its types.
+    pub(crate) fn same_from(schema: &Schema, of: TypeId) -> Result<Plan, Error> {
+        compile::compile_from(schema, schema, (of, of))
     }
 
     /// The schema that values were written with.

@@ -88,6 +88,8 @@ pub struct RecordType {
     pub doc: Option<Box<str>>,
     /// Its fields, in the order of their bytes.
     pub fields: Box<[Field]>,
+    /// The places of the fields in the order of their names.
+    pub(crate) by_name: Box<[usize]>,
 }
 
 /// A field of a record.
@@ -349,6 +351,7 @@ impl RecordType {
     /// The place of the field `name`.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<usize> {
-        self.fields.iter().position(|field| &*field.name == name)
+        let found = self.by_name.binary_search_by(|at| (*self.fields[*at].name).cmp(name)).ok()?;
+        Some(self.by_name[found])
     }
 }

@@ -185,7 +185,8 @@ impl<'a> Parser<'a> {
         let (name, aliases) = names(json, namespace)?;
         let doc = doc(json);
         // Its number is given before its fields are read, since they may name it.
-        let record = RecordType { name: name.clone(), aliases, doc, fields: Box::new([]) };
+        let record =
+            RecordType { name: name.clone(), aliases, doc, fields: Box::new([]), by_name: Box::new([]) };
         let id = self.add_named(TypeKind::Record(record), None)?;
         let Json::Array(list) = required(json, "fields")? else {
             return Err(Error::invalid("the fields of a record are an array").within(name.full()));
@@ -200,6 +201,9 @@ impl<'a> Parser<'a> {
             fields.push(field);
         }
         if let TypeKind::Record(record) = &mut self.types[id.0 as usize].kind {
+            let mut by_name: Vec<usize> = (0..fields.len()).collect();
+            by_name.sort_unstable_by(|a, b| fields[*a].name.cmp(&fields[*b].name));
+            record.by_name = by_name.into();
             record.fields = fields.into();
         }
         Ok(id)
