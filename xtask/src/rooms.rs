@@ -23,10 +23,14 @@ const ARROWS: &[(&str, &[&str])] = &[
             "affinity-memstore",
             "affinity-cluster",
             "affinity-avro",
+            "affinity-registry",
             "affinity-protocol",
         ],
     ),
-    ("affinity-gateway", &["affinity-keyspace", "affinity-avro", "affinity-protocol", "affinity-log"]),
+    (
+        "affinity-gateway",
+        &["affinity-keyspace", "affinity-avro", "affinity-registry", "affinity-protocol", "affinity-log"],
+    ),
     ("affinity-keyspace", &["affinity-state", "affinity-cluster", "affinity-log", "affinity-memstore"]),
     ("affinity-state", &["affinity-log", "affinity-memstore"]),
     ("affinity-log", &[]),
@@ -34,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("affinity-cluster", &["affinity-protocol"]),
     ("affinity-avro", &["affinity-avro-derive"]),
     ("affinity-avro-derive", &[]),
+    ("affinity-registry", &["affinity-avro"]),
     ("affinity-protocol", &[]),
     (SHARED, &[]),
 ];
