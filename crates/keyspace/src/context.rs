@@ -7,8 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::ops::Bound;
 
-use affinity_memstore::{Scan, StoreId};
-use affinity_state::{Expiring, IndexChange, Pending, PendingValue, State, StoreNames};
+use affinity_memstore::{Expiring, Scan, StoreId};
+use affinity_state::{IndexChange, Pending, PendingValue, State, StoreNames};
 use affinity_types::codec::{Decode, Encode, Room};
 use affinity_types::effect::EffectKind;
 use affinity_types::{EventTime, Key, Record, RecordKind, Sequence, Version};

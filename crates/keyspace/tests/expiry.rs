@@ -184,8 +184,7 @@ fn read(node: &mut Node) -> oneshot::Receiver<Reply<Answer, Taken>> {
 }
 
 fn due_entries(node: &Node) -> usize {
-    let (_, entries) = node.0.dump().unwrap();
-    entries.iter().filter(|(store, ..)| *store == affinity_state::State::due_entries().store).count()
+    node.0.dump_due().unwrap().len()
 }
 
 #[tokio::test]
@@ -212,6 +211,7 @@ async fn the_master_deletes_what_is_due_with_its_cause_and_watchers_are_told() {
     assert!(matches!(update, Poll::Ready(Ok(Update::Value { value: None, .. }))), "{update:?}");
     settle(&mut standby);
     assert_eq!(node.0.dump().unwrap(), standby.0.dump().unwrap());
+    assert_eq!(node.0.dump_due().unwrap(), standby.0.dump_due().unwrap());
     assert!(node.0.wake_at().unwrap() > clock.elapsed(), "nothing more is due");
 }
 

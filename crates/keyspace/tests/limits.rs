@@ -19,8 +19,8 @@ use affinity_log::{
     TopicPartition, TopicSpec,
 };
 use affinity_memstore::{
-    At, Batch, Checkpoint, Limits, MemStore, MemoryStore, RequestEntry, Scan, Scanned, Snapshot, Status,
-    StoreId, Value, Visit,
+    At, Batch, Checkpoint, Expiring, Limits, MemStore, MemoryStore, RequestEntry, Scan, Scanned, Snapshot,
+    Status, StoreId, Value, Visit,
 };
 use affinity_state::KeepRequests;
 use affinity_types::codec::{CodecError, Decode, Encode};
@@ -205,6 +205,14 @@ impl MemStore for FaultyStore {
 
     fn scan(&self, at: At<'_>, scan: &Scan, visit: &mut Visit<'_>) -> affinity_memstore::Result<Scanned> {
         self.inner.scan(at, scan, visit)
+    }
+
+    fn due_from(&self) -> Option<EventTime> {
+        self.inner.due_from()
+    }
+
+    fn due(&self, now: EventTime, most: usize) -> affinity_memstore::Result<Vec<Expiring>> {
+        self.inner.due(now, most)
     }
 
     fn apply(&mut self, batch: &Batch<'_>) -> affinity_memstore::Result<()> {

@@ -108,7 +108,7 @@ impl<'a> Batch<'a> {
 
 impl Change<'_> {
     fn check(&self, limits: &Limits) -> Result<()> {
-        if self.store > StoreId::LAST {
+        if self.store > StoreId::LAST || self.store == StoreId::DUE {
             return Err(Error::StoreReserved(self.store));
         }
         fits("key", self.key.len(), limits.key_max_bytes)?;

@@ -10,6 +10,7 @@
 //! }
 //! ```
 
+mod expiring;
 mod reading;
 mod snapshots;
 mod writing;
@@ -22,6 +23,7 @@ use affinity_types::{Epoch, EventTime, Offset, Sequence, TopicId, Version};
 
 use crate::{At, Batch, Checkpoint, Limits, MemStore, Scan, Scanned, StoreId, Value};
 
+pub use expiring::*;
 pub use reading::*;
 pub use snapshots::*;
 pub use writing::*;
@@ -47,6 +49,9 @@ macro_rules! conformance_tests {
             a_batch_that_does_not_follow_changes_nothing,
             a_batch_that_breaks_a_limit_changes_nothing,
             a_batch_that_contradicts_itself_changes_nothing,
+            what_has_expired_is_due_until_it_is_changed,
+            what_is_derived_is_never_due,
+            of_many_that_are_due_some_come_at_a_time,
             a_snapshot_keeps_what_it_saw,
             snapshots_see_each_their_own,
             a_scan_over_a_snapshot_is_stable_while_writes_go_on,

@@ -1,6 +1,7 @@
 //! The backend on disk: fjall, one database a node.
 
 mod database;
+mod due;
 mod layout;
 mod store;
 

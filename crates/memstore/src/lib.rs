@@ -64,5 +64,5 @@ pub use limits::Limits;
 pub use memory::MemoryStore;
 pub use scan::{Direction, Scan, Scanned, Visit};
 pub use snapshots::Snapshot;
-pub use store::{At, MemStore, Status, StoreId};
+pub use store::{At, Expiring, MemStore, Status, StoreId};
 pub use value::Value;

@@ -1,15 +1,20 @@
 //! The backend in memory.
 
 mod ahead;
+mod calendar;
 mod key;
 mod tree;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use affinity_types::EventTime;
+
+use crate::batch::Change;
 use crate::snapshots::Snapshots;
-use crate::{At, Batch, Checkpoint, Limits, MemStore, RequestEntry, Result};
+use crate::{At, Batch, Checkpoint, Expiring, Limits, MemStore, RequestEntry, Result};
 use crate::{Scan, Scanned, Snapshot, Status, StoreId, Value, Visit};
+use calendar::{Calendar, Entry, mark};
 use key::CompactKey;
 use tree::{Era, KeptKey, Tree};
 
@@ -32,6 +37,7 @@ pub struct MemoryStore {
     requests: VecDeque<RequestEntry>,
     /// Sorted by number; a partition has few stores.
     trees: Vec<(StoreId, Tree)>,
+    calendar: Calendar,
     /// Number of batches applied: what a snapshot remembers.
     batches: u64,
     snapshots: Snapshots<u64>,
@@ -54,6 +60,7 @@ impl MemoryStore {
             checkpoint: None,
             requests: VecDeque::new(),
             trees: Vec::new(),
+            calendar: Calendar::default(),
             batches: 0,
             snapshots: Snapshots::new(),
             kept: VecDeque::new(),
@@ -75,8 +82,12 @@ impl MemoryStore {
     }
 
     fn tree(&self, store: StoreId) -> Option<&Tree> {
-        let place = self.trees.binary_search_by_key(&store, |(id, _)| *id).ok()?;
-        Some(&self.trees[place].1)
+        Self::tree_of(&self.trees, store)
+    }
+
+    fn tree_of(trees: &[(StoreId, Tree)], store: StoreId) -> Option<&Tree> {
+        let place = trees.binary_search_by_key(&store, |(id, _)| *id).ok()?;
+        Some(&trees[place].1)
     }
 
     fn tree_mut(trees: &mut Vec<(StoreId, Tree)>, store: StoreId) -> &mut Tree {
@@ -90,10 +101,11 @@ impl MemoryStore {
     fn put_all(&mut self, batch: &Batch<'_>) {
         for change in &batch.changes {
             let tree = Self::tree_mut(&mut self.trees, change.store);
-            match &change.value {
+            let expired = match &change.value {
                 Some(value) => tree.put(change.key, value, &mut self.head),
                 None => tree.remove(change.key),
-            }
+            };
+            note_expiry(&mut self.calendar, change, expired);
         }
     }
 
@@ -102,7 +114,9 @@ impl MemoryStore {
         for change in &batch.changes {
             let tree = Self::tree_mut(&mut self.trees, change.store);
             let record = change.value.as_ref().map(|value| tree::record(value, &mut self.head));
-            if let Some(bytes) = tree.write_keeping(change.key, record, era) {
+            let (expired, kept) = tree.write_keeping(change.key, record, era);
+            note_expiry(&mut self.calendar, change, expired);
+            if let Some(bytes) = kept {
                 self.kept_bytes += bytes;
                 self.kept.push_back((change.store, (CompactKey::new(change.key), era.batch)));
             }
@@ -167,6 +181,14 @@ impl MemStore for MemoryStore {
         }
     }
 
+    fn due_from(&self) -> Option<EventTime> {
+        self.calendar.due_from()
+    }
+
+    fn due(&self, now: EventTime, most: usize) -> Result<Vec<Expiring>> {
+        Ok(self.calendar.due(now, most.max(1), |entry| stands(&self.trees, entry)))
+    }
+
     fn apply(&mut self, batch: &Batch<'_>) -> Result<()> {
         batch.check(self.checkpoint.as_ref(), &self.limits)?;
         self.batches += 1;
@@ -175,6 +197,7 @@ impl MemStore for MemoryStore {
             Some(&newest) => self.put_all_keeping(batch, newest),
         }
         self.forget_kept(2 * batch.changes.len());
+        self.calendar.tidy(batch.checkpoint.time, |entry| stands(&self.trees, entry));
         self.requests.extend(batch.requests.iter().cloned());
         while self.requests.pop_front_if(|r| r.offset < batch.evict_below).is_some() {}
         self.checkpoint = Some(batch.checkpoint.clone());
@@ -200,4 +223,24 @@ impl MemStore for MemoryStore {
     fn status(&self) -> Status {
         Status { snapshots: self.snapshots.len(), kept_values: self.kept.len(), kept_bytes: self.kept_bytes }
     }
+}
+
+/// Notes a change in the calendar; the value that it replaces, if any, would have expired at `before`.
+fn note_expiry(calendar: &mut Calendar, change: &Change<'_>, before: Option<EventTime>) {
+    let expiring = change.value.as_ref().and_then(|value| Some((value.expires()?, mark(value.version()))));
+    if change.store.is_derived() {
+        return;
+    }
+    if let Some((expires, mark)) = expiring {
+        calendar.rise(Entry { store: change.store, key: change.key, expires, mark });
+    }
+    if let Some(before) = before {
+        calendar.fall(before);
+    }
+}
+
+/// Whether the value that an entry of the calendar was made for is there.
+fn stands(trees: &[(StoreId, Tree)], entry: &Entry<'_>) -> bool {
+    let value = MemoryStore::tree_of(trees, entry.store).and_then(|tree| tree.get(entry.key));
+    value.is_some_and(|value| value.expires() == Some(entry.expires) && mark(value.version()) == entry.mark)
 }

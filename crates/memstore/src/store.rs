@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use affinity_types::EventTime;
+use bytes::Bytes;
+
 use crate::{Batch, Checkpoint, Limits, RequestEntry, Result, Scan, Scanned, Snapshot, Value, Visit};
 
 /// Number of a store within its partition. All stores of a partition live in one memstore, so that one batch changes
@@ -15,6 +18,17 @@ impl StoreId {
     pub const MAIN: StoreId = StoreId(0);
     /// The last number a store may have; the one above is the memstore's own.
     pub const LAST: StoreId = StoreId(u16::MAX - 1);
+    /// From here on, stores hold what is derived from the values of others, as indices are, or belongs to the system: what
+    /// expires there does so with those values, and is never [`due`](MemStore::due) by itself.
+    pub const DERIVED: StoreId = StoreId(65_000);
+    /// Where a store on disk keeps what expires by its time: nobody else writes there.
+    pub(crate) const DUE: StoreId = StoreId(StoreId::LAST.0 - 2);
+
+    /// Whether it holds what is derived, or the system's.
+    #[must_use]
+    pub fn is_derived(self) -> bool {
+        self >= StoreId::DERIVED
+    }
 }
 
 impl fmt::Display for StoreId {
@@ -30,6 +44,17 @@ pub enum At<'a> {
     Newest,
     /// Every batch applied before the snapshot was opened.
     Snapshot(&'a Snapshot),
+}
+
+/// A value that expires: where it is, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiring {
+    /// Its store.
+    pub store: StoreId,
+    /// Its key there.
+    pub key: Bytes,
+    /// From when on it no longer counts.
+    pub expires: EventTime,
 }
 
 /// How a memstore fares, for metrics.
@@ -63,7 +88,9 @@ pub struct Status {
 /// 5. **Snapshots are stable** until closed, by their owner or by age; afterwards a read from one is an error, never
 ///    another answer.
 /// 6. **Reading has no effect.** Expired values are returned like others: who owns the partition decides what they mean.
-/// 7. **One owner.** Writing takes `&mut self`; no call waits for another task, though one may wait for a disk.
+/// 7. **What expires is known by its time**, from the batch on that writes it, until one writes over it or removes it, and
+///    after a restart; to tell what is due, a store does not look for it among the values.
+/// 8. **One owner.** Writing takes `&mut self`; no call waits for another task, though one may wait for a disk.
 pub trait MemStore: Send {
     /// Its limits.
     fn limits(&self) -> &Limits;
@@ -98,6 +125,17 @@ pub trait MemStore: Send {
     /// # Errors
     /// As for [`MemStore::get_at`].
     fn scan(&self, at: At<'_>, scan: &Scan, visit: &mut Visit<'_>) -> Result<Scanned>;
+
+    /// No value expires before this; `None` if none does at all. Cheap, and a bound: the value that it was true for may be
+    /// gone.
+    fn due_from(&self) -> Option<EventTime>;
+
+    /// The newest values that have expired at `now`, each once, `most` of them, at least one: fewer are all there are.
+    /// Those that did so first come first, but for some milliseconds. They stay due until a batch changes them.
+    ///
+    /// # Errors
+    /// Of kinds `Unavailable` and `Corrupt`, on disk.
+    fn due(&self, now: EventTime, most: usize) -> Result<Vec<Expiring>>;
 
     /// Applies a batch as a whole.
     ///

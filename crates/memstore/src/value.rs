@@ -93,6 +93,13 @@ impl<'a> Value<'a> {
         Some(Value { held: Held::Borrowed(&record[start..]), version, expires })
     }
 
+    /// When the value in a record expires, without a look at more than that.
+    pub(crate) fn expires_in_record(record: &[u8]) -> Option<EventTime> {
+        // The lowest bit of a varint is that of its first byte.
+        record.first().filter(|first| *first & 1 == 1)?;
+        take_head(record)?.2
+    }
+
     /// The value in a record that was read, `None` if it is damaged.
     #[cfg(feature = "disk")]
     pub(crate) fn of_record(record: fjall::Slice) -> Option<Value<'static>> {
@@ -143,6 +150,7 @@ mod tests {
             value.put_head(&mut record);
             record.extend_from_slice(value.bytes());
             assert_eq!(record.len(), length);
+            assert_eq!(Value::expires_in_record(&record), value.expires());
             assert_eq!(Value::in_record(&record), Some(value));
             let short = &record[..record.len() - 2];
             assert_eq!(Value::in_record(short), None, "cut within its head");

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 use std::time::Duration;
 
-use affinity_memstore::{At, Batch, Checkpoint, Direction, Limits, MemStore, MemoryStore, RequestEntry};
-use affinity_memstore::{Scan, Scanned, Snapshot, StoreId, Value};
+use affinity_memstore::{At, Batch, Checkpoint, Direction, Expiring, Limits, MemStore, MemoryStore};
+use affinity_memstore::{RequestEntry, Scan, Scanned, Snapshot, StoreId, Value};
 use affinity_types::{Epoch, EventTime, Offset, Sequence, TopicId, Version};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -23,6 +23,7 @@ enum Step {
     Close(usize),
     Get { snapshot: usize, store: StoreId, key: Key },
     Scan { snapshot: usize, scan: Scan },
+    Due { now: EventTime, most: usize },
     Reopen,
 }
 
@@ -75,6 +76,7 @@ impl Pair {
                 assert_eq!(read, expected);
             }
             Step::Scan { snapshot, scan } => self.scan(snapshot, &scan),
+            Step::Due { now, most } => self.due(now, most),
             Step::Reopen => {
                 if let Some(reopen) = reopen {
                     self.store = None;
@@ -122,6 +124,23 @@ impl Pair {
         self.store().apply(&batch).expect("a batch that follows");
         let expected = self.requests.clone();
         assert_eq!(self.store().requests().expect("readable"), expected);
+    }
+
+    fn due(&mut self, now: EventTime, most: usize) {
+        let expiring = self.model.iter().filter(|((store, _), _)| !store.is_derived());
+        let expiring = expiring.filter_map(|((store, key), (.., expires))| {
+            Some(Expiring { store: *store, key: Bytes::copy_from_slice(key), expires: (*expires)? })
+        });
+        let expiring: Vec<_> = expiring.collect();
+        let first = expiring.iter().map(|expiring| expiring.expires).min();
+        let store = self.store();
+        assert!(first.is_none_or(|first| store.due_from().is_some_and(|from| from <= first)));
+        assert!(first.is_some() || store.due_from().is_none());
+        let expected: Vec<_> = expiring.into_iter().filter(|expiring| expiring.expires <= now).collect();
+        let due = store.due(now, most).expect("readable");
+        assert_eq!(due.len(), expected.len().min(most));
+        assert!(due.iter().all(|due| expected.contains(due)), "{due:?} of {expected:?}");
+        assert!(due.windows(2).all(|pair| pair[0] != pair[1]), "each once: {due:?}");
     }
 
     fn scan(&self, snapshot: usize, scan: &Scan) {
@@ -175,7 +194,9 @@ fn store() -> impl Strategy<Value = StoreId> {
 
 fn entry() -> impl Strategy<Value = Entry> {
     let version = (0u64..200, 0u64..1_000_000).prop_map(|(e, s)| Version::new(Epoch(e), Sequence(s)));
-    let expires = prop::option::weighted(0.3, any::<i64>().prop_map(EventTime));
+    // Near each other, some in the same milliseconds.
+    let time = prop_oneof![2 => 0i64..40, 1 => any::<i64>()];
+    let expires = prop::option::weighted(0.5, time.prop_map(EventTime));
     (prop::collection::vec(any::<u8>(), 0..6), version, expires)
 }
 
@@ -206,6 +227,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0usize..6, store(), key())
             .prop_map(|(snapshot, store, key)| Step::Get { snapshot, store, key }),
         4 => (0usize..6, scan()).prop_map(|(snapshot, scan)| Step::Scan { snapshot, scan }),
+        3 => (-1i64..41, prop_oneof![Just(usize::MAX), 1usize..4])
+            .prop_map(|(now, most)| Step::Due { now: EventTime(now), most }),
         1 => Just(Step::Reopen),
     ]
 }

@@ -11,14 +11,15 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use affinity_log::{Batch as LogBatch, GroupRef};
-use affinity_memstore::{At, Batch, Checkpoint, MemStore, RequestEntry, Scan, Snapshot, StoreId, Value};
+use affinity_memstore::{
+    At, Batch, Checkpoint, Expiring, MemStore, RequestEntry, Scan, Snapshot, StoreId, Value,
+};
 use affinity_types::control::Control;
 use affinity_types::varint;
 use affinity_types::wire::{self, WireError};
 use affinity_types::{Attributes, Epoch, EventTime, Offset, Record, RecordKind, Request, TopicId, Version};
 use bytes::Bytes;
 
-use crate::expiry::{self, Due, DueChanges, DueEntries, Expiring};
 use crate::indices::{self, IndexDefinition, Indices};
 use crate::leases::{Lease, read_lease};
 use crate::notes::{LOCAL, NoteChange, put_notes};
@@ -119,7 +120,6 @@ pub struct State {
     indices: Indices,
     /// What a listener is still to hear, if there is one.
     pub(crate) heard: Option<Vec<Heard>>,
-    due: Due,
     #[cfg(feature = "mutants")]
     unfiltered: bool,
     /// Entries of indices that a second batch is to change, if they are not changed with the values.
@@ -160,7 +160,6 @@ impl State {
             stale.extend(read_mark(key));
             ControlFlow::Continue(())
         })?;
-        let due = Due::open(&*memstore)?;
         Ok(State {
             memstore,
             names,
@@ -176,7 +175,6 @@ impl State {
             stale,
             indices: Indices::default(),
             heard: None,
-            due,
             #[cfg(feature = "mutants")]
             unfiltered: false,
             #[cfg(feature = "mutants")]
@@ -354,7 +352,6 @@ impl State {
             requests: Vec::new(),
             marks: BTreeMap::new(),
             heard: Vec::new(),
-            due: self.due.changes(),
             leases: Vec::new(),
         };
         let mut batch = self.batch(self.next, self.epoch, self.time);
@@ -383,14 +380,11 @@ impl State {
         put_notes(&reached.leases, &mut batch);
         entries.iter().for_each(|change| change.put_into(&mut batch));
         let heard = self.recall(std::mem::take(&mut reached.heard))?;
-        let due = DueEntries::of(&self.due, &reached.due, &*self.memstore)?;
-        due.put(&mut batch);
         self.memstore.apply(&batch)?;
         self.hear(heard);
         (self.next, self.epoch, self.time) = (next, reached.epoch, reached.time);
         self.indices.noted();
         self.mark(reached.marks);
-        self.due.applied(&due);
         self.applied(reached.requests.iter().map(|(offset, time, request)| (*offset, *time, request)));
         Ok(())
     }
@@ -399,7 +393,7 @@ impl State {
     fn apply_group<'a>(
         &mut self,
         group: GroupRef<'a>,
-        reached: &mut Reached<'a>,
+        reached: &mut Reached,
         batch: &mut Batch<'a>,
         note: &mut impl FnMut(Noted<'_>),
     ) -> std::result::Result<(), WireError> {
@@ -440,13 +434,9 @@ impl State {
             let repair = attributes.repairs.is_some();
             let version = attributes.repairs.unwrap_or(version);
             match record.value() {
-                None => {
-                    batch.remove(store, key);
-                    reached.due.note(store, key, None);
-                }
+                None => batch.remove(store, key),
                 Some(value) => {
                     batch.put(store, key, Value::new(value, version).expiring(attributes.expires));
-                    reached.due.note(store, key, attributes.expires);
                 }
             }
             if self.heard.is_some() && !repair && !indices::is_system(store) {
@@ -492,19 +482,14 @@ impl State {
         put_notes(&marks, &mut batch);
         put_notes(&notes, &mut batch);
         batch.reserve(groups.iter().map(|group| group.changes.len()).sum());
-        let mut changes = self.due.changes();
         for group in groups {
             for (store, key, change) in group.changes {
                 match &change.value {
-                    None => {
-                        batch.remove(*store, key);
-                        changes.note(*store, key, None);
-                    }
+                    None => batch.remove(*store, key),
                     Some(value) => {
                         let version =
                             if indices::is_index(*store) { Version::default() } else { change.version };
                         batch.put(*store, key, Value::new(value, version).expiring(change.expires));
-                        changes.note(*store, key, change.expires);
                     }
                 }
             }
@@ -513,14 +498,11 @@ impl State {
             }
         }
         let heard = self.recall(self.heard_of(groups))?;
-        let due = DueEntries::of(&self.due, &changes, &*self.memstore)?;
-        due.put(&mut batch);
         self.memstore.apply(&batch)?;
         self.hear(heard);
         (self.next, self.epoch, self.time) = (last.next, last.version.epoch, time);
         self.indices.noted();
         self.mark(mended);
-        self.due.applied(&due);
         self.applied(groups.iter().filter_map(|group| Some((group.first, group.time, group.request?))));
         Ok(())
     }
@@ -557,18 +539,17 @@ impl State {
         Ok(())
     }
 
-    /// No value expires before this; `None` if none does at all. Cheap, and a bound: what it was true for may be gone.
+    /// No value expires before this, as [`MemStore::due_from`] says.
     pub fn due_from(&self) -> Option<EventTime> {
-        self.due.first()
+        self.memstore.due_from()
     }
 
-    /// The values that have expired at `now`, those that did so first, `most` of them. It reads no others, and moves
-    /// [`due_from`](State::due_from) to the first that is left.
+    /// The values that have expired at `now`, `most` of them, as [`MemStore::due`] says.
     ///
     /// # Errors
     /// If the memstore cannot be read.
-    pub fn due(&mut self, now: EventTime, most: usize) -> Result<Vec<Expiring>> {
-        self.due.take(&*self.memstore, now, most)
+    pub fn due(&self, now: EventTime, most: usize) -> Result<Vec<Expiring>> {
+        Ok(self.memstore.due(now, most)?)
     }
 
     /// The record that deletes a value since it has expired; when it did rides along as the cause.
@@ -577,16 +558,10 @@ impl State {
         let (kind, key) = self.names.key_of(expired.store, &expired.key);
         Record { kind, expires: Some(expired.expires), ..Record::new(key, None) }
     }
-
-    /// The entries that say what expires when, equal at equal offset like everything else.
-    #[must_use]
-    pub fn due_entries() -> Scan {
-        expiry::entries()
-    }
 }
 
 /// Where applying a batch has come.
-pub(crate) struct Reached<'a> {
+pub(crate) struct Reached {
     epoch: Epoch,
     time: EventTime,
     pub(crate) received: Duration,
@@ -595,8 +570,6 @@ pub(crate) struct Reached<'a> {
     marks: BTreeMap<Place, bool>,
     /// What a listener is to hear.
     heard: Vec<Heard>,
-    /// What expires, and what no longer does.
-    due: DueChanges<'a>,
     /// Notes of leases that began, or are forgotten.
     pub(crate) leases: Vec<NoteChange>,
 }

@@ -34,7 +34,7 @@ pub const INDICES_MAX: usize = 64;
 pub const INDEX_KEYS_MAX: usize = 1024;
 
 /// The first store of an index.
-const FIRST: u16 = 65_000;
+const FIRST: u16 = StoreId::DERIVED.0;
 /// How many stores there are for indices: those of earlier versions keep theirs until they are dropped.
 const SLOTS: u16 = 500;
 /// Bytes of values that one step of building reads, beside the last one.
@@ -127,7 +127,7 @@ impl IndexChange {
 
 /// Whether a store is the system's and no keyspace's.
 pub(crate) fn is_system(store: StoreId) -> bool {
-    store.0 >= FIRST
+    store.is_derived()
 }
 
 /// Whether a store is one of an index.

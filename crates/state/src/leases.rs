@@ -39,7 +39,7 @@ impl State {
     }
 
     /// A mastership begins, with leases of this length; those that ran out long ago, however clocks drift, are forgotten.
-    pub(crate) fn begin_lease(&mut self, epoch: Epoch, lease_ms: u64, reached: &mut Reached<'_>) {
+    pub(crate) fn begin_lease(&mut self, epoch: Epoch, lease_ms: u64, reached: &mut Reached) {
         let Reached { received, leases, .. } = reached;
         self.leases.retain(|epoch, lease| {
             let kept = Duration::from_millis(lease.lease_ms.saturating_mul(LEASES_KEPT));

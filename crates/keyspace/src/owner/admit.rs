@@ -4,7 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
 use affinity_log::AppendError;
-use affinity_state::{Expiring, Known, PendingGroup, Update};
+use affinity_memstore::Expiring;
+use affinity_state::{Known, PendingGroup, Update};
 use affinity_types::codec::{CodecError, Decode, Encode};
 use affinity_types::{Attributes, Epoch, Group, Record, Request, RequestId, Sequence, Version};
 

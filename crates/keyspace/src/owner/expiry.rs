@@ -11,8 +11,9 @@
 use std::time::Duration;
 
 use affinity_log::AppendError;
+use affinity_memstore::Expiring;
 use affinity_state::indices::ValueChange;
-use affinity_state::{Expiring, IndexChange, PendingValue};
+use affinity_state::{IndexChange, PendingValue};
 use affinity_types::{EventTime, Group, Sequence};
 
 use super::{Owner, Protection};

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use affinity_cluster::{Cas, Coordinator, NodeId, PartitionName, Seen};
 use affinity_log::{Ack, Log, Prepared, Tail, TopicPartition, Writer};
-use affinity_memstore::{At, MemStore, Scan, StoreId};
+use affinity_memstore::{At, Expiring, MemStore, Scan, StoreId};
 use affinity_state::{KeepRequests, PendingGroup, Place, State, StoreNames, Watches};
 use affinity_types::{Clock, Epoch, EventTime, Offset, Request, Sequence, TopicId, Version};
 use bytes::Bytes;
@@ -485,20 +485,30 @@ impl<P: Partition> Owner<P> {
         .await;
     }
 
-    /// Everything that is stored and when it expires, with the next offset to apply: at equal offset it is equal on every node.
+    /// Everything that is stored, with the next offset to apply: at equal offset it is equal on every node.
     ///
     /// # Errors
     /// If the store cannot be read.
     pub fn dump(&self) -> affinity_memstore::Result<(Offset, Vec<Entry>)> {
         let mut entries = Vec::new();
         let stores = (0..u16::try_from(P::STORES.len()).unwrap_or(u16::MAX)).map(StoreId);
-        for scan in stores.map(Scan::all).chain([Scan::all(StoreId::LAST), State::due_entries()]) {
+        for scan in stores.map(Scan::all).chain([Scan::all(StoreId::LAST)]) {
             self.state.memstore().scan(At::Newest, &scan, &mut |key, value| {
                 entries.push((scan.store, Bytes::copy_from_slice(key), value.version(), value.into_bytes()));
                 ControlFlow::Continue(())
             })?;
         }
         Ok((self.state.next(), entries))
+    }
+
+    /// What is stored and expires, in the order of its times: at equal offset it is equal on every node.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn dump_due(&self) -> affinity_memstore::Result<Vec<Expiring>> {
+        let mut due = self.state.memstore().due(EventTime(i64::MAX), usize::MAX)?;
+        due.sort_unstable_by(|a, b| (a.expires, a.store, &a.key).cmp(&(b.expires, b.store, &b.key)));
+        Ok(due)
     }
 
     /// Tells the listener what was applied.

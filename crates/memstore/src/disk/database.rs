@@ -125,7 +125,7 @@ impl Disk {
             return Ok(Opened { store, verdict, requests: Vec::new() });
         }
         let mut store = DiskStore::new(self.db.clone(), tree, limits, claim);
-        store.resume(found, &requests);
+        store.resume(found, &requests)?;
         Ok(Opened { store, verdict, requests })
     }
 

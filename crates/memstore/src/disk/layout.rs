@@ -5,6 +5,9 @@
 //! checkpoint   0xffff | 0                            ->  format: u8 = 1 | topic: 16 bytes, little endian
 //!                                                        | next, epoch: varint | time: signed varint
 //!                                                        | attachment: the rest
+//! due          0xfffc | 1 | time: big endian,        ->  record of nothing
+//!                highest bit turned | store | key
+//! flag         0xfffc | 0 | store                    ->  record of nothing
 //! request      0xffff | 1 | offset: u64, big endian  ->  as the owner encodes it
 //! ```
 //!

@@ -3,15 +3,16 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use affinity_types::Offset;
+use affinity_types::{EventTime, Offset};
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode, Readable, UserKey, UserValue};
 
 use super::database::{self, Claim};
+use super::due::Due;
 use super::layout;
 use crate::scan::show;
 use crate::snapshots::Snapshots;
-use crate::{At, Batch, Checkpoint, Direction, Error, Found, Limits, MemStore, RequestEntry, Result};
-use crate::{Scan, Scanned, Snapshot, Status, StoreId, Value, Visit};
+use crate::{At, Batch, Checkpoint, Direction, Error, Expiring, Found, Limits, MemStore};
+use crate::{RequestEntry, Result, Scan, Scanned, Snapshot, Status, StoreId, Value, Visit};
 
 /// A memstore on disk, opened by [`Disk::open_store`](crate::Disk::open_store).
 ///
@@ -29,6 +30,7 @@ pub struct DiskStore {
     checkpoint: Option<Checkpoint>,
     /// Offsets of the window's requests, so that eviction need not look for them on disk.
     requests: VecDeque<Offset>,
+    due: Due,
     snapshots: Snapshots<fjall::Snapshot>,
     /// Reused by every write.
     key: Vec<u8>,
@@ -47,6 +49,7 @@ impl DiskStore {
             limits: Limits { key_max_bytes, ..limits },
             checkpoint: None,
             requests: VecDeque::new(),
+            due: Due::default(),
             snapshots: Snapshots::new(),
             key: Vec::new(),
             record: Vec::new(),
@@ -55,11 +58,13 @@ impl DiskStore {
     }
 
     /// Takes up what was found in the tree.
-    pub(crate) fn resume(&mut self, found: Found, requests: &[RequestEntry]) {
+    pub(crate) fn resume(&mut self, found: Found, requests: &[RequestEntry]) -> Result<()> {
         if let Found::Checkpoint(checkpoint) = found {
             self.checkpoint = Some(checkpoint);
             self.requests = requests.iter().map(|r| r.offset).collect();
+            self.due = Due::open(self)?;
         }
+        Ok(())
     }
 
     /// The database's snapshot that `at` names; `None` for the newest.
@@ -160,15 +165,26 @@ impl MemStore for DiskStore {
         }
     }
 
+    fn due_from(&self) -> Option<EventTime> {
+        self.due.first()
+    }
+
+    fn due(&self, now: EventTime, most: usize) -> Result<Vec<Expiring>> {
+        self.due.take(self, now, most.max(1))
+    }
+
     fn apply(&mut self, batch: &Batch<'_>) -> Result<()> {
         batch.check(self.checkpoint.as_ref(), &self.limits)?;
         let evicted = self.requests.partition_point(|&offset| offset < batch.evict_below);
-        let size = batch.changes.len() + batch.requests.len() + evicted + 1;
+        let due = self.due.changes(batch, self)?;
+        let size = batch.changes.len() + due.len() + batch.requests.len() + evicted + 1;
         let items = OwnedWriteBatch::with_capacity(self.db.clone(), size);
         let mut items = items.durability(Some(PersistMode::Buffer));
         self.put_changes(batch, &mut items);
+        due.put(&self.tree, &mut items);
         self.put_place(batch, evicted, &mut items);
         items.commit().map_err(database::failed)?;
+        self.due = due.applied(std::mem::take(&mut self.due), self);
         self.requests.drain(..evicted);
         self.requests.extend(batch.requests.iter().map(|r| r.offset).filter(|&o| o >= batch.evict_below));
         self.checkpoint = Some(batch.checkpoint.clone());

@@ -11,6 +11,8 @@ use std::collections::btree_map::Entry;
 use std::iter::{Peekable, from_fn};
 use std::ops::Bound;
 
+use affinity_types::EventTime;
+
 use super::ahead::ahead;
 use super::key::CompactKey;
 use crate::scan::show;
@@ -80,17 +82,19 @@ impl Tree {
         }
     }
 
-    /// Gives `key` a value. Where the size stays, the allocation does.
-    pub(crate) fn put(&mut self, key: &[u8], value: &Value<'_>, head: &mut Vec<u8>) {
+    /// Gives `key` a value. Where the size stays, the allocation does. Says when the value before would have expired.
+    pub(crate) fn put(&mut self, key: &[u8], value: &Value<'_>, head: &mut Vec<u8>) -> Option<EventTime> {
         head.clear();
         value.put_head(head);
         let bytes = value.bytes();
         match self.newest.entry(CompactKey::new(key)) {
             Entry::Vacant(entry) => {
                 entry.insert(join(head, bytes));
+                None
             }
             Entry::Occupied(mut entry) => {
                 let record = entry.get_mut();
+                let expired = Value::expires_in_record(record);
                 if record.len() == head.len() + bytes.len() {
                     let (old_head, old_bytes) = record.split_at_mut(head.len());
                     old_head.copy_from_slice(head);
@@ -98,29 +102,42 @@ impl Tree {
                 } else {
                     *record = join(head, bytes);
                 }
+                expired
             }
         }
     }
 
-    pub(crate) fn remove(&mut self, key: &[u8]) {
-        self.newest.remove(key);
+    /// Says when the value would have expired.
+    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<EventTime> {
+        let removed = match CompactKey::inline(key) {
+            Some(key) => self.newest.remove(&key),
+            None => self.newest.remove(key),
+        };
+        removed.and_then(|record| Value::expires_in_record(&record))
     }
 
-    /// Writes or removes `key` and keeps what it had if a snapshot can see it: then the bytes of that.
-    pub(crate) fn write_keeping(&mut self, key: &[u8], record: Option<Record>, era: Era) -> Option<usize> {
+    /// Writes or removes `key` and keeps what it had if a snapshot can see it: then the bytes of that. Says too when that would
+    /// have expired.
+    pub(crate) fn write_keeping(
+        &mut self,
+        key: &[u8],
+        record: Option<Record>,
+        era: Era,
+    ) -> (Option<EventTime>, Option<usize>) {
         let key = CompactKey::new(key);
         let old = match record {
             Some(record) => self.newest.insert(key.clone(), record),
             None => self.newest.remove(&key),
         };
+        let expired = old.as_ref().and_then(|record| Value::expires_in_record(record));
         // What was written behind the newest snapshot overwrote something then, which was kept then: nobody sees it.
         let unseen = (key.clone(), era.newest_snapshot + 1)..=(key.clone(), era.batch);
         if self.kept.range(unseen).next().is_some() {
-            return None;
+            return (expired, None);
         }
         let bytes = kept_bytes(&key, old.as_ref());
         self.kept.insert((key, era.batch), old);
-        Some(bytes)
+        (expired, Some(bytes))
     }
 
     /// Drops a kept value and says its bytes.
