@@ -175,6 +175,13 @@ impl Requests {
         }
     }
 
+    /// The last request of a client that is remembered.
+    #[cfg(feature = "mutants")]
+    #[must_use]
+    pub fn last_of(&self, client: u128) -> Option<u64> {
+        self.entries.iter().filter(|entry| entry.client == client).map(|entry| entry.sequence).max()
+    }
+
     fn get(&self, id: Id) -> Option<&Entry> {
         let entry = |number: u32| &self.entries[number.wrapping_sub(self.first) as usize];
         let number = self.numbers.find(self.hasher.hash_one(id), |number| entry(*number).id() == id)?;

@@ -110,6 +110,11 @@ impl Partition for Bank {
             }
         };
         let key = account(*to);
+        // Others than effects write what effects wrote: compaction takes the records that those came with.
+        let came = format!("came {to}");
+        if let Some(ids) = cx.get(&LISTS, came.as_str()) {
+            cx.put(&LISTS, came.as_str(), &ids);
+        }
         match due {
             Some(due) => {
                 add(cx, "delayed", *id);

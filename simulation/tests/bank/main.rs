@@ -9,6 +9,7 @@ mod payments;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use affinity_cluster::memory::{Fault as CoordinatorFault, MemoryCoordinator};
 use affinity_cluster::{NodeId, PartitionName};
@@ -19,7 +20,7 @@ use affinity_keyspace::{
 use affinity_log::memory::{Delivery as LogDelivery, Fault, Fencing, MemoryLog, MemoryOptions};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
 use affinity_memstore::{Limits, MemoryStore};
-use affinity_state::KeepRequests;
+use affinity_state::{KeepRequests, RequestSettings};
 use affinity_types::codec::Decode;
 use affinity_types::{Clock, EventTime, ManualClock, PartitionId, RequestId, TopicId};
 use bytes::Bytes;
@@ -32,6 +33,8 @@ const SEEDS: u64 = 600;
 const STEPS: usize = 1_500;
 const NODES: usize = 2;
 const CLIENTS: u64 = 4;
+/// How long requests are remembered: what a header keeps is soon gone.
+const WINDOW_MS: u64 = 200;
 
 /// SplitMix64 (Steele, Lea and Flood 2014).
 struct Random(u64);
@@ -87,6 +90,7 @@ struct Client {
     id: u64,
     sequence: u64,
     ask: Option<Ask>,
+    issued: Option<EventTime>,
     answer: Option<oneshot::Receiver<Reply<Bytes, BankError>>>,
 }
 
@@ -120,6 +124,8 @@ struct World {
     next_id: u64,
     /// Payments that were begun, or are about to be.
     payments: Vec<(u64, Payment)>,
+    /// Payments that may never have begun.
+    expired: Vec<u64>,
     calm: bool,
     starts: u64,
 }
@@ -140,11 +146,15 @@ impl World {
         let mut random = Random(seed);
         let fencing = if random.below(2) == 0 { Fencing::Known } else { Fencing::AtAppend };
         let log = MemoryLog::new(MemoryOptions { fencing, ..MemoryOptions::default() });
-        let spec = TopicSpec { partitions: PARTITIONS, cleanup: Cleanup::default() };
+        let cleanup = Cleanup::Compact {
+            delete_retention: Duration::from_secs(3600),
+            request_window: Duration::from_millis(WINDOW_MS),
+        };
+        let spec = TopicSpec { partitions: PARTITIONS, cleanup };
         let topic = ready(log.create_topic("bank", spec)).unwrap().id;
         log.deliver(LogDelivery::Manual);
         let ways = Ways(Mutex::new((vec![vec![None; NODES]; PARTITIONS as usize], seed)));
-        let client = |id| Client { id, sequence: 0, ask: None, answer: None };
+        let client = |id| Client { id, sequence: 0, ask: None, issued: None, answer: None };
         let mut world = World {
             random,
             log,
@@ -157,6 +167,7 @@ impl World {
             clients: (0..CLIENTS).map(client).collect(),
             next_id: 0,
             payments: Vec::new(),
+            expired: Vec::new(),
             calm: false,
             starts: 0,
         };
@@ -170,12 +181,19 @@ impl World {
     /// Starts a node with nothing.
     fn start(&mut self, partition: u32, n: usize) {
         self.starts += 1;
+        let requests = RequestSettings {
+            request_window_ms: WINDOW_MS,
+            // All have one clock.
+            request_skew_max_ms: 0,
+            ..RequestSettings::default()
+        };
         let settings = OwnerSettings {
             retry_ms: 5,
             idle_noop_ms: 60,
             lease_ms: 40,
             effect_window: 4,
             effect_tries: 2,
+            requests,
             removed: self.removed,
             ..OwnerSettings::default()
         };
@@ -277,6 +295,12 @@ impl World {
             self.clients[c].answer = None;
             match answered {
                 Ok(_) => self.clients[c].ask = None,
+                // It was done, or never will be.
+                Err(Failure::RequestExpired) => {
+                    if let Some(Ask::Pay(id, _)) = self.clients[c].ask.take() {
+                        self.expired.push(id);
+                    }
+                }
                 Err(Failure::Unavailable | Failure::Unknown | Failure::Overloaded) => {}
                 Err(other) => panic!("{other:?}"),
             }
@@ -288,9 +312,10 @@ impl World {
             let ask = self.next_ask(now);
             self.clients[c].sequence += 1;
             self.clients[c].ask = Some(ask);
+            self.clients[c].issued = Some(now);
         }
-        let Client { id, sequence, ask: Some(ask), .. } = &self.clients[c] else { return };
-        let request = RequestId { client: u128::from(*id), sequence: *sequence, issued: None };
+        let Client { id, sequence, ask: Some(ask), issued, .. } = &self.clients[c] else { return };
+        let request = RequestId { client: u128::from(*id), sequence: *sequence, issued: *issued };
         let (reply, answer) = oneshot::channel();
         if self.leader(ask.partition()).command(ask.clone(), Some(request), None, Some(reply)).is_ok() {
             self.clients[c].answer = Some(answer);
@@ -359,10 +384,17 @@ impl World {
         }
     }
 
+    /// The payments that have begun, and how they stand.
     fn payment_states(&mut self) -> Vec<SagaState<i64>> {
         let queries: Vec<_> =
             self.payments.iter().map(|(id, payment)| (payment.from, format!("payment {id}"))).collect();
-        self.read(queries).iter().map(|bytes| SagaState::decode(bytes).unwrap()).collect()
+        let mut answers = self.read(queries);
+        let mut begun = answers.iter().map(|answer| !answer.is_empty()).collect::<Vec<_>>().into_iter();
+        let expired = &self.expired;
+        self.payments.retain(|(id, _)| begun.next().unwrap() || !expired.contains(id));
+        answers.retain(|answer| !answer.is_empty());
+        assert_eq!(answers.len(), self.payments.len(), "a payment has not begun");
+        answers.iter().map(|bytes| SagaState::decode(bytes).unwrap()).collect()
     }
 
     /// Each payment has ended, or is stuck with a cause, and the accounts hold what has become of them all.

@@ -14,7 +14,7 @@ use affinity_types::codec::Decode;
 use affinity_types::control::Control;
 use affinity_types::effect::{self, Effect, EffectKind};
 use affinity_types::saga::StepTag;
-use affinity_types::{EventTime, Sequence};
+use affinity_types::{EventTime, Request, RequestId, Sequence};
 use bytes::Bytes;
 
 use super::outbox::{CLEARS_MAX, Outbox, name_of};
@@ -44,8 +44,6 @@ pub(super) struct Inbox {
     pub(super) gated: Vec<Receipt>,
     /// Failed tries of the next effect of a sender.
     pub(super) tries: BTreeMap<PartitionName, (u64, u32)>,
-    /// Numbers of the last effects applied, where a mutant keeps them here alone.
-    applied: BTreeMap<PartitionName, u64>,
 }
 
 /// A delayed effect whose time has come.
@@ -83,6 +81,11 @@ pub(super) enum Emitter {
     Effect,
     /// The owner, for what is in the log already in another form.
     Owner,
+}
+
+/// A sender as a client, for a mutant that knows effects by request ids.
+fn sender(from: &PartitionName) -> u128 {
+    from.to_string().bytes().fold(1 << 64, |hash, byte| hash << 8 ^ hash >> 64 ^ u128::from(byte))
 }
 
 /// What goes back to where an effect came from: an answer if it wants one, a refusal of what is not one itself.
@@ -185,9 +188,8 @@ impl<P: Partition> Owner<P> {
     fn append_effect(&mut self, come: &mut Come, decided: Decided) -> Result<(), Refused> {
         let Come { from, number, receipt, .. } = come;
         let Decided { mut changes, events, indexed, stuck } = decided;
-        if self.removed(Protection::AppliedRecord) {
-            self.inbox.applied.insert(from.clone(), *number);
-        } else {
+        let request = self.applied_header(from, *number);
+        if request.is_none() {
             let key = self.control(effect::applied(&from.to_string()));
             changes.push(Change::new(SYSTEM, key, Some(self.number(*number))));
         }
@@ -196,10 +198,14 @@ impl<P: Partition> Owner<P> {
         }
         match self.append_changes(changes, indexed, |with| {
             with.events = events;
+            with.request = request;
             with.receipts.extend(receipt.take());
         }) {
             Ok(()) => {
                 self.inbox.tries.remove(from);
+                if self.removed(Protection::AppliedRecord) {
+                    self.asked.insert((sender(from), *number), (0, self.sent));
+                }
                 self.metrics.sagas_stuck.increment(stuck);
             }
             Err(AppendError::Full) => {}
@@ -244,15 +250,31 @@ impl<P: Partition> Owner<P> {
         }
     }
 
+    #[cfg_attr(
+        not(feature = "mutants"),
+        expect(unused_variables, reason = "only a mutant looks at the sender")
+    )]
     fn applied_of(
         &self,
         from: &PartitionName,
         key: &[u8],
     ) -> affinity_state::Result<(u64, Option<Sequence>)> {
+        #[cfg(feature = "mutants")]
         if self.removed(Protection::AppliedRecord) {
-            return Ok((self.inbox.applied.get(from).copied().unwrap_or(0), None));
+            let client = sender(from);
+            let in_flight = self.asked.iter().filter(|((of, _), _)| *of == client);
+            let pending = in_flight.map(|((_, number), (_, sequence))| (*number, Some(*sequence))).max();
+            let in_log = self.state.requests().last_of(client).map(|number| (number, None));
+            return Ok(pending.max(in_log).unwrap_or_default());
         }
         self.system_number(key)
+    }
+
+    /// What stands in a header for the number of the last effect applied, where a mutant has no record of it.
+    fn applied_header(&self, from: &PartitionName, number: u64) -> Option<Request> {
+        let id = RequestId { client: sender(from), sequence: number, issued: None };
+        let removed = self.removed(Protection::AppliedRecord);
+        removed.then(|| Request { id, hash: 0, result: Bytes::new() })
     }
 
     fn run_effect(

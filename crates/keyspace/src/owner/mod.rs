@@ -76,7 +76,7 @@ pub enum Protection {
     ReplyAfterAck,
     /// Reading the log to its end, and to one's barrier, comes before serving.
     TakeOverOrder,
-    /// The number of the last effect applied is a record of its own.
+    /// The number of the last effect applied is a record of its own, and not in a header of the group that applied it.
     AppliedRecord,
     /// An effect is cleared only when its receiver has it.
     ClearAfterDone,

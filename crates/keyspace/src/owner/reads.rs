@@ -296,17 +296,17 @@ impl<P: Partition> Owner<P> {
     ) -> Result<(), AppendError> {
         let (Some(epoch), time) = (self.epoch(), self.tick()) else { return Err(AppendError::Lost) };
         let version = Version::new(epoch, self.sent.next());
+        // The lease counts from here: a pause during the append must not lengthen it.
+        let mut with = InFlight::own(time, self.clock.elapsed());
+        keep(&mut with);
         let group = if records.is_empty() {
             control::no_op_group(version, time, self.schemas.control)
         } else {
-            Group { version, time, attributes: Attributes::default(), records }
+            let attributes = Attributes { request: with.request.clone(), ..Attributes::default() };
+            Group { version, time, attributes, records }
         };
         let Held::Writer(writer) = &mut self.held else { return Err(AppendError::Lost) };
-        // The lease counts from here: a pause during the append must not lengthen it.
-        let sent = self.clock.elapsed();
         writer.append(&group)?;
-        let mut with = InFlight::own(time, sent);
-        keep(&mut with);
         self.pushed(PendingGroup { version, changes: changes(group.records, version), with });
         Ok(())
     }
