@@ -55,7 +55,8 @@ pub trait Partition: Send + 'static {
     ///
     /// # Errors
     /// With an error, a panic, or changes that cannot be made (too large, an effect to a keyspace that is not there), nothing
-    /// changes, and the effect is tried again, [`effect_tries`] times in all; then it is refused, and goes back to its sender's [`refused`](Partition::refused).
+    /// changes, and the effect is tried again, [`effect_tries`] times in all; then it is refused, and goes back to its
+    /// sender's [`refused`](Partition::refused). While an index is built that the handler looks up, it waits, and those behind it too.
     ///
     /// [`effect_tries`]: crate::OwnerSettings::effect_tries
     fn effect(&self, _cx: &mut Master<'_>, _effect: &Incoming<'_>) -> Result<Bytes, Refused> {

@@ -46,6 +46,9 @@ pub(super) struct Inbox {
     pub(super) tries: BTreeMap<PartitionName, (u64, u32)>,
 }
 
+/// What a handler of an effect said, if it did not panic.
+type Ran = std::thread::Result<Result<Bytes, Refused>>;
+
 /// A delayed effect whose time has come.
 struct Due {
     token: String,
@@ -164,9 +167,16 @@ impl<P: Partition> Owner<P> {
 
     /// Runs the handler of an effect, and appends what it wants to change, its answer among that.
     fn try_effect(&mut self, come: &mut Come, pass: Pass<'_>) -> Result<(), Refused> {
-        let (answer, done) = self.run_effect(&come.from, &come.effect, pass);
+        let (result, mut done) = self.run_effect(&come.from, &come.effect, pass);
+        let answer = match (done.fault.take(), result) {
+            // While an index is built that its handler needs, it is neither handled nor refused: it is delivered again.
+            (Some(Failure::IndexBuilding { .. }), _) => return Ok(()),
+            (Some(fault), _) => return Err(fault.into()),
+            (None, Err(_)) => return Err(Refused("its handler panicked".to_owned())),
+            (None, Ok(answer)) => answer?,
+        };
         let Done { mut changes, events, mut emissions, indexed, stuck, .. } = done;
-        emissions.emitted.extend(back(&come.from, &come.effect, Ok(answer?)));
+        emissions.emitted.extend(back(&come.from, &come.effect, Ok(answer)));
         self.stage(emissions, &mut changes, Emitter::Effect)?;
         self.append_effect(come, Decided { changes, events, indexed, stuck })
     }
@@ -277,12 +287,7 @@ impl<P: Partition> Owner<P> {
         removed.then(|| Request { id, hash: 0, result: Bytes::new() })
     }
 
-    fn run_effect(
-        &mut self,
-        from: &PartitionName,
-        effect: &Effect,
-        pass: Pass<'_>,
-    ) -> (Result<Bytes, Refused>, Done) {
+    fn run_effect(&mut self, from: &PartitionName, effect: &Effect, pass: Pass<'_>) -> (Ran, Done) {
         let mut random = self.random.clone();
         let time = self.tick();
         let mut cx = Master::new(View::new(&self.state, &self.pending, time, &self.scratch), &mut random);
@@ -298,13 +303,8 @@ impl<P: Partition> Owner<P> {
             }
         }));
         // What it met expired needs no deletes before: the group that is appended for it proves its time.
-        let mut done = cx.finish(&result, P::INDICES);
+        let done = cx.finish(&result, P::INDICES);
         self.random = random;
-        let result = match (done.fault.take(), result) {
-            (Some(fault), _) => Err(Refused(fault.to_string())),
-            (None, Err(_)) => Err(Refused("its handler panicked".to_owned())),
-            (None, Ok(result)) => result,
-        };
         (result, done)
     }
 
