@@ -60,6 +60,9 @@ impl World {
         if self.random.once_in(4) {
             self.watch_entries();
         }
+        if self.random.once_in(3) {
+            self.scan();
+        }
         let client = &mut self.clients[c];
         match std::mem::replace(&mut client.asked, Asked::Nothing) {
             Asked::Nothing => self.ask(c),
@@ -123,7 +126,7 @@ impl World {
                 | Failure::Invalid(_)
                 | Failure::Corrupt(_)
                 | Failure::NotUnique { .. }
-                | Failure::Handler(Refusal::Torn | Refusal::Unindexed | Refusal::Untimely),
+                | Failure::Handler(Refusal::Torn | Refusal::Unindexed | Refusal::Untimely | Refusal::Unechoed),
             ) => panic!("client {c}: {:?} under {:?}: {failure:?}", tried.command, tried.request),
             Some(_) => self.counts.refused += 1,
         }

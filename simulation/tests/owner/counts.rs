@@ -38,10 +38,21 @@ pub(crate) struct Counts {
     pub(crate) entries_to_the_end: u64,
     /// Changes that listeners heard.
     pub(crate) heard: u64,
+    /// What became of effects.
+    pub(crate) effects: u64,
+    /// Delayed effects that came.
+    pub(crate) delayed_effects: u64,
+    /// Delayed effects that were cancelled before their time.
+    pub(crate) cancelled: u64,
+    /// Scans that came to their end, and that did not.
+    pub(crate) scans: u64,
+    pub(crate) scans_failed: u64,
+    /// Restarts that found an index of another version.
+    pub(crate) rebuilt: u64,
 }
 
 impl Counts {
-    fn numbers(&mut self) -> [&mut u64; 21] {
+    fn numbers(&mut self) -> [&mut u64; 27] {
         [
             &mut self.answered,
             &mut self.deleted,
@@ -64,6 +75,12 @@ impl Counts {
             &mut self.entries,
             &mut self.entries_to_the_end,
             &mut self.heard,
+            &mut self.effects,
+            &mut self.delayed_effects,
+            &mut self.cancelled,
+            &mut self.rebuilt,
+            &mut self.scans,
+            &mut self.scans_failed,
         ]
     }
 

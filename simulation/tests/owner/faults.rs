@@ -9,6 +9,7 @@ use affinity_log::memory::{ChannelId, Fault};
 use affinity_types::{Clock, Epoch, Key, Offset, RecordKind};
 use bytes::Bytes;
 
+use crate::builds::BUILDS;
 use crate::world::{KEYS, LEASE_MS, NODES, World, block};
 
 /// Least age of what is compacted: above the time in which a master that serves repairs.
@@ -34,7 +35,11 @@ impl World {
                 _ => self.counts.kept += 1,
             }
         }
-        self.trace.note(format_args!("crash of node {n}, fate {fate}"));
+        if self.random.once_in(3) {
+            self.nodes[n].build = (self.nodes[n].build + 1) % BUILDS;
+            self.counts.rebuilt += u64::from(self.nodes[n].disk.is_some() && fate > 0);
+        }
+        self.trace.note(format_args!("crash of node {n}, fate {fate}, build {}", self.nodes[n].build));
         self.start(n);
     }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use affinity_types::Version;
 
 use crate::lists::{Event, Ids, Seen, Trail};
+use crate::scanning::ScanLog;
 
 /// An operation that was answered.
 #[derive(Clone, Debug)]
@@ -47,6 +48,7 @@ pub(crate) struct History {
     /// Commands that were refused for sure.
     pub(crate) never: Vec<(String, u64)>,
     pub(crate) watches: Vec<WatchLog>,
+    pub(crate) scans: Vec<ScanLog>,
 }
 
 impl History {
@@ -55,6 +57,7 @@ impl History {
     /// # Panics
     /// If it cannot have been.
     pub(crate) fn check(&self, at_last: &BTreeMap<String, Seen>) {
+        let mut pasts = BTreeMap::new();
         for (key, last) in at_last {
             let ids = last.trail.ids();
             let once: BTreeSet<u64> = ids.iter().copied().collect();
@@ -73,7 +76,18 @@ impl History {
                 self.check_beginning(watch, &past);
                 watch.check(&past, &never);
             }
+            pasts.insert(key.as_str(), past);
         }
+        self.scans.iter().for_each(|scan| scan.check(&pasts, self));
+    }
+
+    /// How long the trail of a key was, and how long one with nothing fresh, in what was answered before a moment.
+    pub(crate) fn before(&self, key: &str, moment: u64) -> (usize, usize) {
+        let before = self.answered.iter().filter(|op| op.key == key && op.ended < moment);
+        before.fold((0, 0), |(longest, gone), op| {
+            let length = op.ids.len();
+            (longest.max(length), if op.gone { gone.max(length) } else { gone })
+        })
     }
 
     fn check_answers(&self, key: &str, ids: &[u64]) {
@@ -135,9 +149,9 @@ impl History {
 }
 
 /// The past of a key: its trail and the version of each effect.
-struct Past<'a> {
-    trail: &'a Trail,
-    versions: Vec<Version>,
+pub(crate) struct Past<'a> {
+    pub(crate) trail: &'a Trail,
+    pub(crate) versions: Vec<Version>,
 }
 
 impl<'a> Past<'a> {
@@ -149,7 +163,7 @@ impl<'a> Past<'a> {
     }
 
     /// How many effects there are up to a version.
-    fn place_at(&self, version: Version) -> usize {
+    pub(crate) fn place_at(&self, version: Version) -> usize {
         self.versions.partition_point(|other| *other <= version)
     }
 

@@ -4,10 +4,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use affinity_keyspace::{Applied, AppliedValue, Condition, Index, Indexed, Master, Partition, Store, View};
+use affinity_keyspace::{
+    Applied, AppliedValue, Condition, Incoming, Index, Indexed, Master, Partition, Refused, Store, View,
+};
 use affinity_types::codec::{CodecError, Decode, Encode};
 use affinity_types::{Epoch, EventTime, Sequence, Version, varint};
+use bytes::Bytes;
 use thiserror::Error;
+
+use crate::builds::{BY_LENGTH, ByLength, is_measured};
+use crate::echoes::{self, BY_ECHO, ECHOES, MANY, is_echoed};
 
 /// The handlers, and what they heard since their owner was made.
 #[derive(Default)]
@@ -33,7 +39,7 @@ impl Lists {
 /// Keys to lists of the ids appended.
 pub(crate) const LISTS: Store<str, Ids> = Store::new("lists");
 /// Keys to what was done to their lists, deletions too: every change writes both stores, in one group.
-const TRAILS: Store<str, Trail> = Store::new("trails");
+pub(crate) const TRAILS: Store<str, Trail> = Store::new("trails");
 
 /// The lists that an id is in, and those that end with it.
 const BY_ID: Index<str, Ids, u64> = Index::new("by_id", 1, &LISTS, |list| list.0.clone());
@@ -63,7 +69,7 @@ fn odd(id: u64) -> u8 {
 }
 
 /// How many stores there are.
-pub(crate) const STORES: u16 = 3;
+pub(crate) const STORES: u16 = 5;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ids(pub(crate) Vec<u64>);
@@ -142,7 +148,7 @@ impl Decode for Trail {
     }
 }
 
-fn take(bytes: &mut &[u8]) -> Result<u64, CodecError> {
+pub(crate) fn take(bytes: &mut &[u8]) -> Result<u64, CodecError> {
     varint::take(bytes).ok_or_else(|| CodecError("cut short".into()))
 }
 
@@ -247,6 +253,8 @@ pub(crate) enum Refusal {
     Torn,
     #[error("an index does not agree with the list")]
     Unindexed,
+    #[error("effects did not come as they were emitted")]
+    Unechoed,
     #[error("a value expired early, or too late")]
     Untimely,
 }
@@ -264,13 +272,13 @@ fn is_indexed(
 }
 
 /// Whether a key is found by its fresh id, and not at all without one.
-fn is_listed(key: &str, fresh: Option<u64>, by_fresh: impl Fn(u8) -> Vec<String>) -> bool {
+pub(crate) fn is_listed(key: &str, fresh: Option<u64>, by_fresh: impl Fn(u8) -> Vec<String>) -> bool {
     let is_in = |parity| by_fresh(parity).iter().any(|other| other == key);
     [0, 1].into_iter().all(|parity| is_in(parity) == (fresh.map(odd) == Some(parity)))
 }
 
 /// Keeps the id of an append fresh, in one of the ways there are; answers until when.
-fn freshen(cx: &mut Master<'_>, key: &str, id: u64) -> EventTime {
+pub(crate) fn freshen(cx: &mut Master<'_>, key: &str, id: u64) -> EventTime {
     let now = cx.now();
     match id % 4 {
         0 | 1 => {
@@ -291,8 +299,9 @@ fn freshen(cx: &mut Master<'_>, key: &str, id: u64) -> EventTime {
 }
 
 impl Partition for Lists {
-    const STORES: &'static [&'static str] = &["lists", "trails", "fresh"];
-    const INDICES: &'static [&'static dyn Indexed] = &[&BY_ID, &BY_LAST, &BY_PARITY, &BY_FRESH];
+    const STORES: &'static [&'static str] = &["lists", "trails", "fresh", "echoes", "tokens"];
+    const INDICES: &'static [&'static dyn Indexed] =
+        &[&BY_ID, &BY_LAST, &BY_PARITY, &BY_FRESH, &BY_ECHO, &ByLength];
     const LISTENS: bool = true;
     type Command = Command;
     type Query = String;
@@ -317,6 +326,17 @@ impl Partition for Lists {
         }
         if !is_listed(key, trail.fresh(now), |odd| cx.by(&BY_FRESH, &odd, 9)) {
             return Err(Refusal::Untimely);
+        }
+        let (place, echo) = (format!("came {key}"), format!("echo {key}"));
+        let (came, echoed) = (cx.get(&ECHOES, place.as_str()), cx.get(&FRESH, echo.as_str()));
+        if let Some(came) = &came
+            && !is_measured(&place, came, |length| cx.by(&BY_LENGTH, length, MANY))
+        {
+            return Err(Refusal::Unindexed);
+        }
+        let (by_echo, by_fresh) = (|id| cx.by(&BY_ECHO, &id, 9), |odd| cx.by(&BY_FRESH, &odd, 9));
+        if !is_echoed(key, &trail, (came, echoed, now), by_echo, by_fresh) {
+            return Err(Refusal::Unechoed);
         }
         let last = cx.version(&TRAILS, key).unwrap_or_default();
         let version = cx.version(&LISTS, key);
@@ -347,6 +367,10 @@ impl Partition for Lists {
         if command.act != Act::Tell {
             trail.0.push(effect);
             cx.put(&TRAILS, key, &trail);
+            if command.act == Act::Delete {
+                echoes::cancel(cx, key);
+            }
+            echoes::tell(cx, key, command.id);
         }
         let event = Event { id: command.id, place: trail.0.len(), changes: command.act != Act::Tell };
         cx.send(&LISTS, key, &event);
@@ -373,8 +397,31 @@ impl Partition for Lists {
         if !is_listed(key, fresh, |odd| cx.by(&BY_FRESH, &odd, 9)) {
             return Err(Refusal::Untimely);
         }
+        let (place, echo) = (format!("came {key}"), format!("echo {key}"));
+        let (came, echoed) = (cx.get(&ECHOES, place.as_str()), cx.get(&FRESH, echo.as_str()));
+        if let Some(came) = &came
+            && !is_measured(&place, came, |length| cx.by(&BY_LENGTH, length, MANY))
+        {
+            return Err(Refusal::Unindexed);
+        }
+        let (by_echo, by_fresh) = (|id| cx.by(&BY_ECHO, &id, 9), |odd| cx.by(&BY_FRESH, &odd, 9));
+        if !is_echoed(key, &trail, (came, echoed, cx.now()), by_echo, by_fresh) {
+            return Err(Refusal::Unechoed);
+        }
         let last = cx.version(&TRAILS, key).unwrap_or_default();
         Ok(Seen { trail, last, version: cx.version(&LISTS, key), gone: fresh.is_none() })
+    }
+
+    fn effect(&self, cx: &mut Master<'_>, effect: &Incoming<'_>) -> Result<Bytes, Refused> {
+        echoes::come(cx, effect)
+    }
+
+    fn answered(&self, cx: &mut Master<'_>, answer: &Incoming<'_>) -> Result<(), Refused> {
+        echoes::answered(cx, answer)
+    }
+
+    fn refused(&self, cx: &mut Master<'_>, effect: &Incoming<'_>) -> Result<(), Refused> {
+        echoes::refused(cx, effect)
     }
 
     fn changed(&self, applied: &Applied<'_>) {

@@ -4,14 +4,17 @@
 //! `AFFINITY_SEEDS=n` runs so many seeds.
 #![expect(clippy::unwrap_used, reason = "all of this crate is tests")]
 
+mod builds;
 mod clients;
 mod clocks;
 mod counts;
+mod echoes;
 mod entries;
 mod faults;
 mod finish;
 mod history;
 mod lists;
+mod scanning;
 mod stores;
 mod trace;
 mod watching;
@@ -25,7 +28,7 @@ use counts::Counts;
 use trace::Trace;
 use world::World;
 
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 2_000;
 const STEPS: usize = 3_000;
 /// Lines of a failing run that are shown.
 const LINES: usize = 40;
@@ -110,13 +113,13 @@ fn the_simulation_finds_a_missing_protection() {
         P::ReplyAfterAck,
         P::TakeOverOrder,
         P::ExpiryByDelete,
+        P::AppliedRecord,
+        P::ClearAfterDone,
+        P::ScanSnapshot,
     ];
     let found = all.map(|p| {
-        (
-            p,
-            (0..SEEDS)
-                .find_map(|seed| failure_of(seed, Some(p), &Trace::default()).err().map(|why| (seed, why))),
-        )
+        let failure = |seed| failure_of(seed, Some(p), &Trace::default()).err().map(|why| (seed, why));
+        (p, (0..SEEDS).find_map(failure))
     });
     std::panic::set_hook(quiet);
     for (protection, how) in &found {

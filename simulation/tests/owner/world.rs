@@ -9,7 +9,7 @@ use std::time::Duration;
 use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{NodeId, PartitionName, Seen};
 use affinity_keyspace::{
-    Control, Handle, Keyspaces, Owner, OwnerSettings, Parts, Protection, Reads, Schemas, Status,
+    Control, Handle, Links, Owner, OwnerSettings, Parts, Protection, Reads, Schemas, Status,
 };
 use affinity_log::memory::{Delivery, Fencing, MemoryLog, MemoryOptions};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
@@ -17,12 +17,15 @@ use affinity_memstore::{Limits, MemStore, MemoryStore};
 use affinity_state::{KeepRequests, RequestSettings};
 use affinity_types::{Clock, Epoch, PartitionId, TopicId};
 
+use crate::builds::run_as;
 use crate::clients::Client;
 use crate::clocks::{NodeClock, TrueTime};
 use crate::counts::Counts;
+use crate::echoes::Ways;
 use crate::entries::Entries;
 use crate::history::History;
 use crate::lists::{Heard, Lists};
+use crate::scanning::Scanning;
 use crate::stores::{Database, Place};
 use crate::trace::Trace;
 
@@ -68,6 +71,8 @@ pub(crate) struct Node {
     pub(crate) running: Option<(Owner<Lists>, Handle<Lists>)>,
     /// What outlives a crash, of a node that has such a thing.
     pub(crate) disk: Option<Place>,
+    /// Which build it runs.
+    pub(crate) build: u32,
     /// How often it was started.
     starts: u64,
     /// What it showed last.
@@ -89,6 +94,9 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     /// Who watches an index key.
     pub(crate) entries: Option<Entries>,
+    /// Who scans.
+    pub(crate) scanning: Option<Scanning>,
+    pub(crate) ways: Arc<Ways>,
     /// What the nodes' listeners heard.
     pub(crate) heard: Arc<Mutex<Heard>>,
     /// Which start of which node served under an epoch.
@@ -148,6 +156,7 @@ impl World {
             clock: Arc::new(NodeClock::new(&time, rates[random.index(3)])),
             running: None,
             disk: random.once_in(2).then(|| place_of(n, on_disk.then_some(seed))),
+            build: 0,
             starts: 0,
             shown: Status::default(),
             paused_until: 0,
@@ -164,6 +173,8 @@ impl World {
             nodes,
             clients: (0..CLIENTS).map(Client::new).collect(),
             entries: None,
+            scanning: None,
+            ways: Arc::new(Ways::new(seed)),
             heard: Arc::default(),
             masters: BTreeMap::new(),
             unrepaired: None,
@@ -196,6 +207,13 @@ impl World {
             idle_noop_ms: 60,
             retry_ms: 5,
             result_max_bytes: 1 << 20,
+            effect_window: 4,
+            effect_tries: 2,
+            effect_clear_ms: 5,
+            // Many steps and chunks, so that much happens meanwhile.
+            index_step_max: 1,
+            scan_chunk_max: 1,
+            scans_max: 2,
             reads: self.reads,
             requests: RequestSettings {
                 request_window_ms: WINDOW_MS,
@@ -223,11 +241,14 @@ impl World {
             keep_requests,
             clock: Arc::clone(&node.clock) as Arc<dyn Clock>,
             schemas: Schemas { control: 1, store_key: 2, effect: 3 },
-            links: Arc::new(Keyspaces::default()),
+            links: Arc::clone(&self.ways) as Arc<dyn Links>,
             seed: self.random.next(),
             settings,
         };
-        node.running = Some(Owner::new(Lists::new(Arc::clone(&self.heard)), parts).unwrap());
+        run_as(node.build);
+        let (owner, handle) = Owner::new(Lists::new(Arc::clone(&self.heard)), parts).unwrap();
+        self.ways.lead_to(n, &handle);
+        node.running = Some((owner, handle));
     }
 
     /// One thing happens.
@@ -247,7 +268,7 @@ impl World {
             6 => self.stranger(),
             7 => {
                 let n = self.random.index(NODES);
-                let ms = i64::try_from(self.random.below(SKEW_MS / 2)).unwrap();
+                let ms = i64::try_from(self.random.below(SKEW_MS)).unwrap();
                 self.nodes[n].clock.set_offset_ms(ms);
             }
             8..=11 => {
@@ -272,6 +293,7 @@ impl World {
             return;
         }
         let Some((owner, handle)) = &mut node.running else { return };
+        run_as(node.build);
         let _ = owner.poll(&mut Context::from_waker(Waker::noop()));
         let status = handle.status();
         assert_eq!(status.broken, None, "node {n}");

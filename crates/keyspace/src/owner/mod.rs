@@ -80,6 +80,8 @@ pub enum Protection {
     AppliedRecord,
     /// An effect is cleared only when its receiver has it.
     ClearAfterDone,
+    /// All chunks of a scan are read from one snapshot.
+    ScanSnapshot,
     /// Whoever met an expired value is answered when its delete is acknowledged, and not by the clock alone.
     ExpiryByDelete,
 }

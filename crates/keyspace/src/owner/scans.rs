@@ -7,8 +7,8 @@ use std::time::Duration;
 use affinity_memstore::{At, Error, Scan, Scanned, Snapshot, StoreId};
 use affinity_types::{Epoch, EventTime, Sequence};
 
-use super::Owner;
 use super::reads::HeldAnswer;
+use super::{Owner, Protection};
 use crate::failure::Never;
 use crate::scan::{Chunk, ChunkReply, Continuation, ScanAsk, ScanFrom};
 use crate::{Failure, Partition, Reply};
@@ -92,7 +92,9 @@ impl<P: Partition> Owner<P> {
             return Err(Failure::Invalid("the continuation is that of another scan"));
         }
         let rest = scan.scan.clone().behind(place.last.to_vec());
-        let read = self.chunk(At::Snapshot(&scan.snapshot), &rest, (scan.time, scan.bytes), counts);
+        let newest = self.removed(Protection::ScanSnapshot);
+        let moment = if newest { At::Newest } else { At::Snapshot(&scan.snapshot) };
+        let read = self.chunk(moment, &rest, (scan.time, scan.bytes), counts);
         match read {
             Ok((mut chunk, Some(last))) => {
                 self.scans[at].bytes = chunk.bytes();
