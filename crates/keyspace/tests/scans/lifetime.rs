@@ -16,7 +16,11 @@ fn small() -> OwnerSettings {
 
 /// One partition with keys `0` to `9`.
 fn world() -> World {
-    let mut world = World::serving(small());
+    world_of(MemoryStore::new(Limits::default()))
+}
+
+pub(crate) fn world_of(store: impl MemStore + 'static) -> World {
+    let mut world = World::serving_from(store, small());
     world.fill((0..10).map(|n| n.to_string()));
     world
 }
@@ -103,7 +107,10 @@ fn a_call_that_is_given_up_loses_nothing() {
 
 #[test]
 fn a_scan_ends_by_age() {
-    let mut world = world();
+    ends_by_age(world());
+}
+
+pub(crate) fn ends_by_age(mut world: World) {
     let mut open: Vec<_> = (0..3).map(|_| begun(&mut world)).collect();
     let opened = affinity_types::Clock::elapsed(&*world.clock);
     assert!(world.owners[0].wake_at().is_some_and(|at| at <= opened + snapshot_age_max()));
@@ -129,7 +136,10 @@ fn a_scan_ends_when_too_much_is_overwritten() {
 
 #[test]
 fn a_scan_ends_with_its_mastership() {
-    let mut world = world();
+    ends_with_its_mastership(world());
+}
+
+pub(crate) fn ends_with_its_mastership(mut world: World) {
     let (mut one, mut other) = (begun(&mut world), begun(&mut world));
     let handle = world.handles[0].clone();
     let token = world.drive(handle.first_page(&TABLE, KeyRange::all(), 1)).unwrap().next.unwrap();

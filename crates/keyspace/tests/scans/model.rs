@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use affinity_keyspace::{KeyRange, OwnerSettings, RouterSettings};
 use affinity_log::memory::{Delivery, MemoryLog};
-use affinity_memstore::{Limits, MemoryStore};
+use affinity_memstore::{Limits, MemStore, MemoryStore};
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -91,58 +91,81 @@ fn settings(scan_chunk_max: usize, scan_chunk_bytes_max: usize) -> OwnerSettings
     OwnerSettings { scan_chunk_max, scan_chunk_bytes_max, ..OwnerSettings::default() }
 }
 
+/// What is written before a scan, and while it goes on, and how it is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Course {
+    before: Vec<Vec<(Bytes, Option<Bytes>)>>,
+    unacknowledged: Vec<Vec<(Bytes, Option<Bytes>)>>,
+    during: Vec<Vec<(Bytes, Option<Bytes>)>>,
+    asked: Asked,
+    chunk: (usize, usize),
+    by_pages: bool,
+}
+
+pub(crate) fn course() -> impl Strategy<Value = Course> {
+    let course = (writes(), writes(), writes(), asked(), (1usize..5, 1usize..20), any::<bool>());
+    course.prop_map(|(before, unacknowledged, during, asked, chunk, by_pages)| Course {
+        before,
+        unacknowledged,
+        during,
+        asked,
+        chunk,
+        by_pages,
+    })
+}
+
+/// A scan finds what was acknowledged when it began.
+pub(crate) fn check(store: impl MemStore + 'static, course: Course) -> Result<(), TestCaseError> {
+    let Course { before, unacknowledged, mut during, asked, chunk: (chunk_max, chunk_bytes_max), by_pages } =
+        course;
+    let mut world = World::serving_from(store, settings(chunk_max, chunk_bytes_max));
+    let mut model = Model::new();
+    // With one acknowledgement the lease holds, whatever comes of the others.
+    let first = vec![(Bytes::from_static(&[1]), Some(Bytes::new()))];
+    for changes in std::iter::once(first).chain(before) {
+        apply(&mut model, &changes);
+        world.tell(changes);
+    }
+    world.settle();
+    world.log.deliver(Delivery::Manual);
+    for changes in unacknowledged {
+        world.tell(changes);
+    }
+    world.settle();
+    let mut found = Vec::new();
+    if by_pages {
+        let (handle, most) = (world.handles[0].clone(), asked.limit.unwrap_or(3));
+        let mut page = world.drive(handle.first_page(&TABLE, asked.range(), most)).unwrap();
+        loop {
+            world.log.deliver(Delivery::Automatic);
+            found.extend(page.entries);
+            let Some(token) = page.next else { break };
+            during.pop().into_iter().for_each(|changes| world.tell(changes));
+            page = world.drive(handle.next_page(&TABLE, &token, most)).unwrap();
+        }
+        prop_assert_eq!(pairs(found), Asked { limit: None, ..asked }.of(&model));
+    } else {
+        let scan = world.handles[0].scan(&TABLE, asked.range());
+        let mut scan = scan.limit(asked.limit.unwrap_or(usize::MAX));
+        while let Some(chunk) = world.next(&mut scan) {
+            let chunk = chunk.unwrap();
+            prop_assert!(!chunk.is_empty() && chunk.len() <= chunk_max);
+            found.extend(chunk);
+            world.log.deliver(Delivery::Automatic);
+            during.pop().into_iter().for_each(|changes| world.tell(changes));
+            world.settle();
+        }
+        prop_assert_eq!(pairs(found), asked.of(&model));
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn a_scan_is_what_was_acknowledged_when_it_began(
-        before in writes(),
-        unacknowledged in writes(),
-        mut during in writes(),
-        asked in asked(),
-        chunk in (1usize..5, 1usize..20),
-        by_pages in any::<bool>(),
-    ) {
-        let chunk_max = chunk.0;
-        let mut world = World::serving(settings(chunk.0, chunk.1));
-        let mut model = Model::new();
-        // With one acknowledgement the lease holds, whatever comes of the others.
-        let first = vec![(Bytes::from_static(&[1]), Some(Bytes::new()))];
-        for changes in std::iter::once(first).chain(before) {
-            apply(&mut model, &changes);
-            world.tell(changes);
-        }
-        world.settle();
-        world.log.deliver(Delivery::Manual);
-        for changes in unacknowledged {
-            world.tell(changes);
-        }
-        world.settle();
-        let mut found = Vec::new();
-        if by_pages {
-            let (handle, most) = (world.handles[0].clone(), asked.limit.unwrap_or(3));
-            let mut page = world.drive(handle.first_page(&TABLE, asked.range(), most)).unwrap();
-            loop {
-                world.log.deliver(Delivery::Automatic);
-                found.extend(page.entries);
-                let Some(token) = page.next else { break };
-                during.pop().into_iter().for_each(|changes| world.tell(changes));
-                page = world.drive(handle.next_page(&TABLE, &token, most)).unwrap();
-            }
-            prop_assert_eq!(pairs(found), Asked { limit: None, ..asked }.of(&model));
-        } else {
-            let scan = world.handles[0].scan(&TABLE, asked.range());
-            let mut scan = scan.limit(asked.limit.unwrap_or(usize::MAX));
-            while let Some(chunk) = world.next(&mut scan) {
-                let chunk = chunk.unwrap();
-                prop_assert!(!chunk.is_empty() && chunk.len() <= chunk_max);
-                found.extend(chunk);
-                world.log.deliver(Delivery::Automatic);
-                during.pop().into_iter().for_each(|changes| world.tell(changes));
-                world.settle();
-            }
-            prop_assert_eq!(pairs(found), asked.of(&model));
-        }
+    fn a_scan_is_what_was_acknowledged_when_it_began(course in course()) {
+        check(MemoryStore::new(Limits::default()), course)?;
     }
 
     #[test]

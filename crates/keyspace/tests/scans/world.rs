@@ -15,7 +15,7 @@ use affinity_keyspace::{
 };
 use affinity_log::memory::MemoryLog;
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
-use affinity_memstore::{Limits, MemoryStore};
+use affinity_memstore::MemStore;
 use affinity_state::KeepRequests;
 use affinity_types::codec::Encode;
 use affinity_types::{Clock, EventTime, ManualClock, PartitionId};
@@ -88,15 +88,15 @@ impl World {
         World { log, clock, coordinator, settings, owners: Vec::new(), handles: Vec::new() }
     }
 
-    /// One partition, served.
-    pub(crate) fn serving(settings: OwnerSettings) -> World {
+    /// One partition with this store, served.
+    pub(crate) fn serving_from(store: impl MemStore + 'static, settings: OwnerSettings) -> World {
         let mut world = World::new(MemoryLog::default(), settings);
-        world.add(0, "node", MemoryStore::new(Limits::default()));
+        world.add(0, "node", store);
         world.promote(0);
         world
     }
 
-    pub(crate) fn add(&mut self, partition: u32, node: &str, store: MemoryStore) {
+    pub(crate) fn add(&mut self, partition: u32, node: &str, store: impl MemStore + 'static) {
         let spec = TopicSpec { partitions: 4, cleanup: Cleanup::default() };
         let topic = drive(&mut [], self.log.create_topic("tables", spec)).unwrap();
         let parts = Parts {
