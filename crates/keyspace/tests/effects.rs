@@ -450,7 +450,7 @@ fn an_effect_leaves_room_for_its_refusal() {
     let max = 1 << 20;
     let mut refused = None;
     // Where the limit lies is not told here: just below it an effect comes back, and above none is emitted.
-    for length in (max - 4096..max).rev().step_by(16) {
+    for length in (max - 8192..max).rev().step_by(16) {
         match world.ask(&ada, Ask::Move(ada.clone(), "x".repeat(length), 7)) {
             Ok(_) => break,
             Err(failure) => refused = Some(failure),

@@ -30,9 +30,10 @@ use crate::{Failure, Incoming, Partition, Refused};
 const DUE_MAX: usize = 64;
 /// How long a delayed effect is left alone whose keyspace is not there, in milliseconds.
 const ASTRAY_MS: u64 = 1000;
-/// Bytes of a value and of a group that an effect leaves to its receiver's name, whose length is limited, and to the records that may
-/// have to come with it.
-const EFFECT_RESERVED: usize = 2048;
+/// Bytes of a value that an effect leaves to another name and the reason of a refusal, whose lengths are limited.
+const VALUE_RESERVED: usize = 2048;
+/// Bytes of a group that it leaves to those, and to the records that may have to come with it.
+const GROUP_RESERVED: usize = 4096;
 
 /// The store of the system's records that are state.
 const SYSTEM: StoreId = StoreId::LAST;
@@ -370,7 +371,8 @@ impl<P: Partition> Owner<P> {
         let frame = effect.frame(self.schemas.effect);
         let (value_max, group_max) =
             (self.state.memstore().limits().value_max_bytes, self.log.limits().group_bytes_max);
-        let (bytes, max) = (frame.len(), value_max.min(group_max).saturating_sub(EFFECT_RESERVED));
+        let max = value_max.saturating_sub(VALUE_RESERVED).min(group_max.saturating_sub(GROUP_RESERVED));
+        let bytes = frame.len();
         if emitter != Emitter::Owner && bytes > max {
             return Err(Failure::TooLarge { bytes, max });
         }
@@ -537,7 +539,7 @@ impl<P: Partition> Owner<P> {
                 astray = Some(effect.to);
                 continue;
             };
-            let bytes = value.len() + EFFECT_RESERVED;
+            let bytes = value.len() + GROUP_RESERVED;
             if !taken.is_empty() && bytes > room {
                 break;
             }
