@@ -1,6 +1,8 @@
 //! A scan of one partition, as its asker sees it.
 
+use std::future::poll_fn;
 use std::marker::PhantomData;
+use std::task::Poll;
 use std::time::Duration;
 
 use affinity_memstore::StoreId;
@@ -45,7 +47,8 @@ impl<P: Partition, K: Decode, V: Decode> PartitionScan<P, K, V> {
 
     /// The next entries, in the order of the range, at least one; `None` at its end. Cancel-safe.
     ///
-    /// Where keys or values are [`Bytes`](bytes::Bytes), those of a chunk share its memory.
+    /// Where keys or values are [`Bytes`](bytes::Bytes), those of a chunk share its memory: who keeps one of them for long keeps
+    /// all of the chunk, and had better copy it.
     ///
     /// # Errors
     /// After `Overloaded` (too many messages or scans) the next call tries the same again; after any other failure the scan
@@ -79,6 +82,8 @@ pub(crate) struct Chunks<P: Partition> {
     left: usize,
     place: Place,
     asked: Option<oneshot::Receiver<Reply<Chunk, P::Error>>>,
+    /// A chunk that has come, while its asker lets the owner begin with the next.
+    come: Option<Chunk>,
 }
 
 /// Where a scan stands.
@@ -95,7 +100,7 @@ impl<P: Partition> Chunks<P> {
             Some(store) => (store, Place::From(ScanFrom::Range(range))),
             None => (StoreId::MAIN, Place::Refused(NO_STORE)),
         };
-        Chunks { handle: handle.clone(), store, left: usize::MAX, place, asked: None }
+        Chunks { handle: handle.clone(), store, left: usize::MAX, place, asked: None, come: None }
     }
 
     pub(crate) fn limit(&mut self, entries: usize) {
@@ -112,7 +117,7 @@ impl<P: Partition> Chunks<P> {
 
     /// Asks for the next chunk, unless it is asked for already or there is none.
     pub(crate) fn ask(&mut self, deadline: Option<Duration>) -> Result<(), Failure<P::Error>> {
-        if self.asked.is_some() {
+        if self.asked.is_some() || self.come.is_some() {
             return Ok(());
         }
         if self.left == 0 {
@@ -139,21 +144,28 @@ impl<P: Partition> Chunks<P> {
     /// From the second chunk on the next one is asked for at once, so that owner and asker work at the same time: who wants
     /// no more than the first costs no more.
     pub(crate) async fn take(&mut self) -> Option<Reply<Chunk, P::Error>> {
+        if let Some(chunk) = self.come.take() {
+            return Some(Ok(chunk));
+        }
         let answer = self.asked.as_mut()?.await.unwrap_or(Err(Failure::Unavailable));
         self.asked = None;
-        Some(match answer {
-            Ok(chunk) => {
-                let goes_on = matches!(self.place, Place::From(ScanFrom::Continuation(_)));
-                self.left = self.left.saturating_sub(chunk.len());
-                self.place = after(&chunk);
-                if goes_on && self.left > 0 {
-                    // If it cannot be sent now, the next call says so.
-                    let _ = self.send(None);
-                }
-                Ok(chunk)
-            }
-            Err(failure) => Err(self.failed(failure)),
-        })
+        let chunk = match answer {
+            Ok(chunk) => chunk,
+            Err(failure) => return Some(Err(self.failed(failure))),
+        };
+        let goes_on = matches!(self.place, Place::From(ScanFrom::Continuation(_)));
+        self.left = self.left.saturating_sub(chunk.len());
+        self.place = after(&chunk);
+        if goes_on && self.left > 0 {
+            // If it cannot be sent now, the next call says so.
+            let _ = self.send(None);
+        }
+        if self.asked.is_none() {
+            return Some(Ok(chunk));
+        }
+        self.come = Some(chunk);
+        to_the_end().await;
+        self.come.take().map(Ok)
     }
 
     fn failed(&mut self, failure: Failure<P::Error>) -> Failure<P::Error> {
@@ -166,6 +178,7 @@ impl<P: Partition> Chunks<P> {
     /// Ends the scan, so that the owner need not keep its snapshot.
     pub(crate) fn finish(&mut self) {
         let mut place = std::mem::replace(&mut self.place, Place::Over);
+        self.come = None;
         if let Some(mut asked) = self.asked.take() {
             // From here on a first chunk that nobody takes ends its scan.
             asked.close();
@@ -182,6 +195,20 @@ impl<P: Partition> Chunks<P> {
 
 fn after(chunk: &Chunk) -> Place {
     chunk.next.clone().map_or(Place::Over, |next| Place::From(ScanFrom::Continuation(next)))
+}
+
+/// Lets others run first. Who wakes the owner and goes on keeps it waiting: a runtime runs the woken next on the same thread,
+/// and lets no other thread take it; who goes to the end is taken by one, if one has nothing to do.
+async fn to_the_end() {
+    let mut has_been = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut has_been, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl<P: Partition> Drop for Chunks<P> {
