@@ -4,6 +4,7 @@
 //! the ratio of the two: the machine and its neighbours cancel out, absolute figures do not travel. [`harness`] says how
 //! a benchmark is written; a new one is a `const` [`Bench`] in a module here and a line in [`BENCHES`].
 
+mod avro;
 mod disk;
 mod harness;
 mod log;
@@ -23,6 +24,12 @@ use report::{Line, Report};
 /// Every benchmark, in the order of the house.
 const BENCHES: &[Bench] = &[
     murmur2::MURMUR2,
+    avro::ENCODE,
+    avro::DECODE,
+    avro::RESOLVE,
+    avro::GENERIC,
+    avro::JSON_OUT,
+    avro::JSON_IN,
     disk::DISK_SYNC,
     log::LOG_APPEND,
     log::LOG_APPEND_1,

@@ -9,7 +9,8 @@ use crate::reader::Reader;
 use crate::schema::{Schema, TypeId, TypeKind};
 use crate::writer;
 
-/// A value. It means something beside its [`Schema`] only: records are their fields in order, enums and unions numbers.
+/// A value. It means something beside its [`Schema`] only: records are their fields in order, enums and unions numbers. Null in a
+/// union is null, and what may be null otherwise only is itself; in other unions a value says which branch it is.
 ///
 /// Values are equal as IEEE 754 has it: no NaN equals another. Maps are in the order of their keys, so that equal values give
 /// equal bytes.
@@ -26,7 +27,7 @@ pub enum Value {
     String(String),
     Array(Vec<Value>),
     Map(BTreeMap<String, Value>),
-    /// The number of the branch, and its value.
+    /// A value of a union that is not of null and one other: the number of the branch, and the value, which is not null.
     Union(u32, Box<Value>),
     /// The values of the fields, in order.
     Record(Vec<Value>),
@@ -89,9 +90,12 @@ impl Value {
                 }
                 out.push(0);
             }
-            (Value::Union(at, value), TypeKind::Union(branches)) if (*at as usize) < branches.len() => {
-                writer::put_long(out, i64::from(*at));
-                value.encode_as(schema, branches[*at as usize], out)?;
+            (_, TypeKind::Union(branches)) => {
+                let (at, value) = self.in_union(schema, branches).ok_or_else(|| {
+                    Error::invalid(format_args!("{} is no branch of the union", self.describe()))
+                })?;
+                writer::put_count(out, at);
+                value.encode_as(schema, branches[at], out)?;
             }
             (Value::Record(values), TypeKind::Record(record)) if values.len() == record.fields.len() => {
                 for (value, field) in values.iter().zip(&record.fields) {
@@ -104,6 +108,30 @@ impl Value {
             }
         }
         Ok(())
+    }
+
+    /// This value as the branch `at` of the union whose branches are `branches`.
+    #[must_use]
+    pub fn in_branch(self, schema: &Schema, branches: &[TypeId], at: u32) -> Value {
+        if matches!(self, Value::Null) || schema.beside_null(branches).is_some() {
+            return self;
+        }
+        Value::Union(at, Box::new(self))
+    }
+
+    /// Which branch of a union the value is of, and what it is there.
+    pub(crate) fn in_union(&self, schema: &Schema, branches: &[TypeId]) -> Option<(usize, &Value)> {
+        match (self, schema.beside_null(branches)) {
+            (Value::Null, _) => {
+                let null = branches.iter().position(|id| matches!(schema[*id].kind, TypeKind::Null));
+                Some((null?, self))
+            }
+            (Value::Union(at, value), None) => {
+                Some((*at as usize, &**value)).filter(|(at, _)| *at < branches.len())
+            }
+            (_, Some(other)) => Some((other, self)),
+            _ => None,
+        }
     }
 
     pub(crate) fn describe(&self) -> &'static str {

@@ -372,7 +372,7 @@ fn random_value(dice: &mut Dice, schema: &Schema, id: TypeId) -> Value {
         TypeKind::Union(branches) => {
             let at = dice.roll(branches.len());
             let value = random_value(dice, schema, branches[at]);
-            Value::Union(u32::try_from(at).expect("few branches"), Box::new(value))
+            value.in_branch(schema, branches, u32::try_from(at).expect("few branches"))
         }
         TypeKind::Record(record) => Value::Record(
             record.fields.iter().map(|field| random_value(dice, schema, field.schema)).collect(),

@@ -254,7 +254,9 @@ impl<T: Datum> Datum for BTreeMap<String, T> {
     }
 
     fn write_json(&self, out: &mut JsonWriter) {
-        out.entries(self.iter(), |out, value| value.write_json(out));
+        out.entries(self.iter().map(|(key, value)| (key.as_str(), value)), |out, value| {
+            value.write_json(out);
+        });
     }
 }
 
@@ -267,7 +269,8 @@ impl<T: Datum, S: BuildHasher + Default> Datum for HashMap<String, T, S> {
     }
 
     fn write_json(&self, out: &mut JsonWriter) {
-        out.entries(in_order(self).into_iter(), |out, value| value.write_json(out));
+        let entries = in_order(self).into_iter().map(|(key, value)| (key.as_str(), value));
+        out.entries(entries, |out, value| value.write_json(out));
     }
 }
 

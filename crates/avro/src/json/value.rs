@@ -66,16 +66,16 @@ impl Value {
             }
             (Value::Map(entries), TypeKind::Map(of)) => {
                 let mut put = Ok(());
-                out.entries(entries.iter(), |out, value| {
+                out.entries(entries.iter().map(|(key, value)| (key.as_str(), value)), |out, value| {
                     if put.is_ok() {
                         put = value.write_json(schema, *of, out);
                     }
                 });
                 put.map_err(|error| error.within("{}"))?;
             }
-            (Value::Union(at, value), TypeKind::Union(branches)) => {
-                let branch = *branches.get(*at as usize).ok_or_else(wrong)?;
-                value.write_branch(schema, branches, branch, out)?;
+            (_, TypeKind::Union(branches)) => {
+                let (at, value) = self.in_union(schema, branches).ok_or_else(wrong)?;
+                value.write_branch(schema, branches, branches[at], out)?;
             }
             (Value::Record(values), TypeKind::Record(record)) if values.len() == record.fields.len() => {
                 out.raw("{");
@@ -101,21 +101,14 @@ impl Value {
         out: &mut JsonWriter,
     ) -> Result<(), Error> {
         let kind = &schema[branch].kind;
-        let bare =
-            matches!(kind, TypeKind::Null) || out.form() == JsonForm::Plain && is_of_two(schema, branches);
-        if bare {
+        let of_two = schema.beside_null(branches).is_some();
+        if matches!(kind, TypeKind::Null) || out.form() == JsonForm::Plain && of_two {
             return self.write_json(schema, branch, out);
         }
         let mut put = Ok(());
         out.branch(kind.branch_name(), |out| put = self.write_json(schema, branch, out));
         put
     }
-}
-
-/// Whether a union is of null and one other.
-fn is_of_two(schema: &Schema, branches: &[TypeId]) -> bool {
-    let is_null = |id: &TypeId| matches!(schema[*id].kind, TypeKind::Null);
-    branches.len() == 2 && branches.iter().any(is_null)
 }
 
 struct FromJson<'s, 'r, 'a> {
@@ -141,7 +134,7 @@ impl FromJson<'_, '_, '_> {
             TypeKind::Float => Value::Float(self.reader.float()?),
             TypeKind::Double => Value::Double(self.reader.double()?),
             TypeKind::Bytes => Value::Bytes(self.reader.bytes()?),
-            TypeKind::String => Value::String(self.text()?.into_owned()),
+            TypeKind::String => Value::String(self.text()?),
             TypeKind::Fixed(fixed) => {
                 let bytes = match (logical, self.reader.form()) {
                     (Some(LogicalType::Uuid), JsonForm::Plain) => self.uuid()?.into(),
@@ -165,10 +158,10 @@ impl FromJson<'_, '_, '_> {
         })
     }
 
-    fn text(&mut self) -> Result<Cow<'_, str>, Error> {
+    fn text(&mut self) -> Result<String, Error> {
         let text = self.reader.string()?;
         self.reader.charge(text.len())?;
-        Ok(text)
+        Ok(text.into_owned())
     }
 
     fn uuid(&mut self) -> Result<[u8; 16], Error> {
@@ -197,24 +190,23 @@ impl FromJson<'_, '_, '_> {
 
     fn union(&mut self, branches: &[TypeId]) -> Result<Value, Error> {
         let kind = |id: TypeId| &self.schema[id].kind;
-        let numbered = || branches.iter().copied().zip(0..);
-        let null = numbered().find(|(id, _)| matches!(kind(*id), TypeKind::Null));
         if self.reader.kind()? == JsonKind::Null {
-            let (_, at) = null.ok_or_else(|| self.reader.wrong("the union has no null"))?;
+            if !branches.iter().any(|id| matches!(kind(*id), TypeKind::Null)) {
+                return Err(self.reader.wrong("the union has no null"));
+            }
             self.reader.null()?;
-            return Ok(Value::Union(at, Box::new(Value::Null)));
+            return Ok(Value::Null);
         }
-        if self.reader.form() == JsonForm::Plain && is_of_two(self.schema, branches) {
-            let other = numbered().find(|(id, _)| !matches!(kind(*id), TypeKind::Null));
-            let (id, at) = other.ok_or_else(|| self.reader.wrong("the union has only null"))?;
-            return Ok(Value::Union(at, Box::new(self.value(id)?)));
+        let other = self.schema.beside_null(branches);
+        if let (JsonForm::Plain, Some(at)) = (self.reader.form(), other) {
+            return self.value(branches[at]);
         }
         let name = self.reader.branch()?;
-        let named = numbered().find(|(id, _)| kind(*id).branch_name() == name);
+        let named = branches.iter().copied().zip(0..).find(|(id, _)| kind(*id).branch_name() == name);
         let (id, at) = named.ok_or_else(|| self.reader.wrong(format_args!("the union has no {name:?}")))?;
         let value = self.value(id)?;
         self.reader.branch_end()?;
-        Ok(Value::Union(at, Box::new(value)))
+        Ok(value.in_branch(self.schema, branches, at))
     }
 
     fn record(&mut self, record: &RecordType) -> Result<Vec<Value>, Error> {

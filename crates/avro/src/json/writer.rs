@@ -129,7 +129,7 @@ impl JsonWriter {
     /// Appends an object.
     pub fn entries<'a, T>(
         &mut self,
-        entries: impl Iterator<Item = (&'a String, T)>,
+        entries: impl Iterator<Item = (&'a str, T)>,
         mut put: impl FnMut(&mut Self, T),
     ) {
         self.out.push('{');

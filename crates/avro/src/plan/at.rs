@@ -183,7 +183,7 @@ impl<'p> At<'p> {
             step = self.plan.step(branches[written]);
         }
         match step {
-            Step::IntoUnion(branch, inner) => Ok((*branch, self.at(*inner))),
+            Step::IntoUnion(branch, inner, _) => Ok((*branch, self.at(*inner))),
             other => Err(other.unexpected("a union")),
         }
     }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::rules::{DEPTH_MAX, Matched, PAIRS_MAX, full_names_match, match_fields, names_match, promotion};
-use super::{FieldStep, Inner, NO_SYMBOL, Plan, RecordStep, Step, StepId};
+use super::{FieldStep, Inner, NO_SYMBOL, Plan, RecordStep, Step, StepId, UnionOf};
 use crate::error::Error;
 use crate::schema::{EnumType, RecordType, Schema, TypeId, TypeKind};
 
@@ -142,37 +142,41 @@ impl Compiler<'_> {
                 continue;
             }
             if from.name().is_none() || full_names_match(from, to) {
-                return self.branch(at, writer, *branch);
+                return self.branch(writer, branches, at);
             }
             if let TypeKind::Record(_) = to {
                 let same_short = names_match(from, to);
                 let step = self.pair(writer, *branch)?;
                 if (shape.is_none() || same_short) && self.fits(step) {
-                    shape = Some((at, *branch));
+                    shape = Some(at);
                 }
             }
         }
-        if let Some((at, branch)) = shape {
-            return self.branch(at, writer, branch);
+        if let Some(at) = shape {
+            return self.branch(writer, branches, at);
         }
         for (at, branch) in branches.iter().enumerate() {
             let to = &to_schema[*branch].kind;
             let short =
                 matches!(to, TypeKind::Enum(_) | TypeKind::Fixed(_)) && from.keyword() == to.keyword();
             if promotion(from, to).is_some() || short && names_match(from, to) {
-                return self.branch(at, writer, *branch);
+                return self.branch(writer, branches, at);
             }
         }
         let why = format!("{} was written, no branch of the union takes it", from.branch_name());
         Ok(Step::Fail(why.into()))
     }
 
-    fn branch(&mut self, at: usize, writer: TypeId, branch: TypeId) -> Result<Step, Error> {
+    fn branch(&mut self, writer: TypeId, branches: &[TypeId], at: usize) -> Result<Step, Error> {
+        let of = match self.reader.beside_null(branches) {
+            Some(_) => UnionOf::NullAndOther,
+            None => UnionOf::More,
+        };
+        let step = self.pair(writer, branches[at])?;
         let at = u32::try_from(at).map_err(Error::too_large)?;
-        let step = self.pair(writer, branch)?;
         Ok(match &self.steps[step.0 as usize] {
             Step::Fail(why) => Step::Fail(why.clone()),
-            _ => Step::IntoUnion(at, step),
+            _ => Step::IntoUnion(at, step, of),
         })
     }
 
@@ -264,7 +268,7 @@ fn is_same_here(step: &Step, steps: &[Step]) -> bool {
             record.defaults.is_empty() && (0..).zip(&record.fields).all(in_place)
         }
         Step::FromUnion(branches) => (0..).zip(branches).all(
-            |(at, branch): (u32, _)| matches!(steps[branch.0 as usize], Step::IntoUnion(to, _) if to == at),
+            |(at, branch): (u32, _)| matches!(steps[branch.0 as usize], Step::IntoUnion(to, ..) if to == at),
         ),
         _ => false,
     }
@@ -272,7 +276,7 @@ fn is_same_here(step: &Step, steps: &[Step]) -> bool {
 
 fn below(step: &Step, mut child: impl FnMut(StepId)) {
     match step {
-        Step::Array(of) | Step::Map(of) | Step::IntoUnion(_, of) => child(*of),
+        Step::Array(of) | Step::Map(of) | Step::IntoUnion(_, of, _) => child(*of),
         Step::FromUnion(branches) => branches.iter().for_each(|of| child(*of)),
         Step::Record(record) => {
             for field in &record.fields {

@@ -66,9 +66,18 @@ pub(crate) enum Step {
     /// The writer has a union: one step for each of its branches.
     FromUnion(Box<[StepId]>),
     /// The reader has a union and the writer has not: the branch it is.
-    IntoUnion(u32, StepId),
+    IntoUnion(u32, StepId, UnionOf),
     /// They do not resolve, and why.
     Fail(Box<str>),
+}
+
+/// What union a reader has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnionOf {
+    /// Null and one other: a generic value does not show it.
+    NullAndOther,
+    /// Anything else.
+    More,
 }
 
 /// A writer's symbol that the reader does not have.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{FieldStep, NO_SYMBOL, Plan, RecordStep, Step, StepId};
+use super::{FieldStep, NO_SYMBOL, Plan, RecordStep, Step, StepId, UnionOf};
 use crate::error::Error;
 use crate::reader::Reader;
 use crate::value::Value;
@@ -16,116 +16,117 @@ impl Plan {
     /// # Errors
     /// As [`decode_value`](Plan::decode_value), but for what is left over.
     pub fn read_value(&self, reader: &mut Reader<'_>) -> Result<Value, Error> {
-        self.value(reader, self.0.root)
+        let mut value = Value::Null;
+        self.value(reader, self.0.root, &mut value)?;
+        Ok(value)
     }
 
-    fn value(&self, reader: &mut Reader<'_>, step: StepId) -> Result<Value, Error> {
-        Ok(match self.step(step) {
-            Step::Null => Value::Null,
-            Step::Boolean => Value::Boolean(reader.boolean()?),
-            Step::Int => Value::Int(reader.int()?),
-            Step::Long => Value::Long(reader.long()?),
-            Step::IntToLong => Value::Long(reader.int()?.into()),
-            Step::Float => Value::Float(reader.float()?),
-            Step::IntToFloat | Step::LongToFloat => Value::Float(float(reader, self.step(step))?),
-            Step::Double => Value::Double(reader.double()?),
+    /// Reads a value to where it belongs: handing it up through results costs more than reading it.
+    fn value(&self, reader: &mut Reader<'_>, step: StepId, slot: &mut Value) -> Result<(), Error> {
+        match self.step(step) {
+            Step::Null => *slot = Value::Null,
+            Step::Boolean => *slot = Value::Boolean(reader.boolean()?),
+            Step::Int => *slot = Value::Int(reader.int()?),
+            Step::Long => *slot = Value::Long(reader.long()?),
+            Step::IntToLong => *slot = Value::Long(reader.int()?.into()),
+            Step::Float => *slot = Value::Float(reader.float()?),
+            Step::IntToFloat | Step::LongToFloat => *slot = Value::Float(float(reader, self.step(step))?),
+            Step::Double => *slot = Value::Double(reader.double()?),
             Step::IntToDouble | Step::LongToDouble | Step::FloatToDouble => {
-                Value::Double(double(reader, self.step(step))?)
+                *slot = Value::Double(double(reader, self.step(step))?);
             }
-            Step::Bytes | Step::StringToBytes => Value::Bytes(owned(reader)?),
-            Step::String => Value::String(text(reader)?),
-            Step::BytesToString => Value::String(lossy(reader)?),
+            Step::Bytes | Step::StringToBytes => *slot = Value::Bytes(owned(reader)?),
+            Step::String => *slot = Value::String(text(reader)?),
+            Step::BytesToString => *slot = Value::String(lossy(reader)?),
             Step::Fixed(size) => {
                 let bytes = reader.take(*size)?;
                 reader.charge(bytes.len())?;
-                Value::Fixed(bytes.into())
+                *slot = Value::Fixed(bytes.into());
             }
-            Step::Enum(symbols) => Value::Enum(symbol(reader, symbols)?),
-            Step::Array(items) => within(reader, |reader| self.array(reader, *items))?,
-            Step::Map(values) => within(reader, |reader| self.map(reader, *values))?,
-            Step::Record(record) => within(reader, |reader| self.record(reader, step, record))?,
+            Step::Enum(symbols) => *slot = Value::Enum(symbol(reader, symbols)?),
+            Step::Array(items) => *slot = Value::Array(self.array(reader, *items)?),
+            Step::Map(values) => *slot = Value::Map(self.map(reader, *values)?),
+            Step::Record(record) => *slot = Value::Record(self.record(reader, step, record)?),
             Step::FromUnion(branches) => {
-                let branch = reader.index(branches.len())?;
-                self.value(reader, branches[branch])?
+                let branch = branches[reader.index(branches.len())?];
+                return self.value(reader, branch, slot);
             }
-            Step::IntoUnion(branch, inner) => {
-                reader.charge(size_of::<Value>())?;
-                Value::Union(*branch, Box::new(self.value(reader, *inner)?))
-            }
+            Step::IntoUnion(_, inner, UnionOf::NullAndOther) => return self.value(reader, *inner, slot),
+            Step::IntoUnion(branch, inner, UnionOf::More) => *slot = self.branch(reader, *branch, *inner)?,
             Step::Fail(why) => return Err(Error::incompatible(why)),
-        })
+        }
+        Ok(())
     }
 
-    fn array(&self, reader: &mut Reader<'_>, step: StepId) -> Result<Value, Error> {
+    fn branch(&self, reader: &mut Reader<'_>, branch: u32, step: StepId) -> Result<Value, Error> {
+        if let Step::Null = self.step(step) {
+            return Ok(Value::Null);
+        }
+        reader.charge(size_of::<Value>())?;
+        let mut value = Box::new(Value::Null);
+        self.value(reader, step, &mut value)?;
+        Ok(Value::Union(branch, value))
+    }
+
+    fn array(&self, reader: &mut Reader<'_>, step: StepId) -> Result<Vec<Value>, Error> {
+        reader.enter()?;
         let mut items = Vec::new();
         loop {
             let count = reader.block()?;
             if count == 0 {
-                return Ok(Value::Array(items));
+                reader.leave();
+                return Ok(items);
             }
             items.reserve(reader.reserve::<Value>(count)?);
             for _ in 0..count {
-                items.push(self.value(reader, step).map_err(|error| error.within("[]"))?);
+                let item = items.push_mut(Value::Null);
+                self.value(reader, step, item).map_err(|error| error.within("[]"))?;
             }
         }
     }
 
-    fn map(&self, reader: &mut Reader<'_>, step: StepId) -> Result<Value, Error> {
+    fn map(&self, reader: &mut Reader<'_>, step: StepId) -> Result<BTreeMap<String, Value>, Error> {
+        reader.enter()?;
         let mut entries = BTreeMap::new();
         loop {
             let count = reader.block()?;
             if count == 0 {
-                return Ok(Value::Map(entries));
+                reader.leave();
+                return Ok(entries);
             }
             reader.reserve::<Entry>(count)?;
             for _ in 0..count {
                 let key = text(reader)?;
-                let value = self.value(reader, step).map_err(|error| error.within("{}"))?;
+                let mut value = Value::Null;
+                self.value(reader, step, &mut value).map_err(|error| error.within("{}"))?;
                 entries.insert(key, value);
             }
         }
     }
 
-    fn record(&self, reader: &mut Reader<'_>, id: StepId, record: &RecordStep) -> Result<Value, Error> {
+    fn record(&self, reader: &mut Reader<'_>, id: StepId, record: &RecordStep) -> Result<Vec<Value>, Error> {
+        reader.enter()?;
         reader.count((record.fields.len() + record.defaults.len()) as u64)?;
         reader.charge(record.width.saturating_mul(size_of::<Value>()))?;
-        let named = |error: Error, at: u32| error.within(self.reader_field(id, at));
-        if self.is_same_at(id) {
-            let mut fields = Vec::with_capacity(record.width);
-            for field in &record.fields {
-                if let FieldStep::Read(at, step) = field {
-                    fields.push(self.value(reader, *step).map_err(|error| named(error, *at))?);
-                }
-            }
-            return Ok(Value::Record(fields));
-        }
-        let mut fields = vec![Value::Null; record.width];
+        let mut fields = Vec::with_capacity(record.width);
+        // Cloning a null, as `vec!` does, is not free.
+        fields.resize_with(record.width, || Value::Null);
         for field in &record.fields {
             match field {
                 FieldStep::Read(at, step) => {
-                    fields[*at as usize] = self.value(reader, *step).map_err(|error| named(error, *at))?;
+                    let read = self.value(reader, *step, &mut fields[*at as usize]);
+                    read.map_err(|error| error.within(self.reader_field(id, *at)))?;
                 }
                 FieldStep::Skip(of) => self.skip(reader, *of)?,
             }
         }
         for (at, step) in &record.defaults {
-            let default = self.default_bytes(id, *at);
-            fields[*at as usize] = reader.aside(default, |reader| self.value(reader, *step))?;
+            let (default, slot) = (self.default_bytes(id, *at), &mut fields[*at as usize]);
+            reader.aside(default, |reader| self.value(reader, *step, slot))?;
         }
-        Ok(Value::Record(fields))
+        reader.leave();
+        Ok(fields)
     }
-}
-
-/// Reads what lies one level deeper.
-#[inline]
-fn within<T>(
-    reader: &mut Reader<'_>,
-    read: impl FnOnce(&mut Reader<'_>) -> Result<T, Error>,
-) -> Result<T, Error> {
-    reader.enter()?;
-    let value = read(reader)?;
-    reader.leave();
-    Ok(value)
 }
 
 fn owned(reader: &mut Reader<'_>) -> Result<Vec<u8>, Error> {
@@ -134,6 +135,7 @@ fn owned(reader: &mut Reader<'_>) -> Result<Vec<u8>, Error> {
     Ok(bytes.to_vec())
 }
 
+#[inline]
 pub(crate) fn text(reader: &mut Reader<'_>) -> Result<String, Error> {
     let text = reader.string()?;
     reader.charge(text.len())?;

@@ -251,6 +251,17 @@ impl Schema {
         fingerprint::md5(self.canonical().as_bytes())
     }
 
+    /// The place of the other branch, if a union is of null and one other.
+    pub(crate) fn beside_null(&self, branches: &[TypeId]) -> Option<usize> {
+        let &[first, second] = branches else { return None };
+        let is_null = |id: TypeId| matches!(self[id].kind, TypeKind::Null);
+        match (is_null(first), is_null(second)) {
+            (true, false) => Some(1),
+            (false, true) => Some(0),
+            _ => None,
+        }
+    }
+
     /// Whether both are the same object.
     pub(crate) fn is(&self, other: &Schema) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
