@@ -1,0 +1,75 @@
+//! What is read takes no more memory than the limits say: measured, in a program of one test, since it counts for all threads.
+
+use affinity_avro::{ErrorKind, JsonForm, Limits, Plan, Record, Schema, SchemaLimits, Value};
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+const ALLOCATION_MAX: usize = 1 << 20;
+
+const LIMITS: Limits =
+    Limits { bytes_max: 1 << 20, depth_max: 64, items_max: 1 << 40, allocation_max: ALLOCATION_MAX };
+
+#[derive(Debug, Record)]
+struct Wide {
+    a: i64,
+    items: Vec<Wide>,
+    b: Option<String>,
+    c: Option<String>,
+}
+
+/// The most that `read` takes beside what there was.
+fn peak<T>(read: impl FnOnce() -> T) -> usize {
+    MEMORY.reset_peak_usage();
+    let before = MEMORY.current_usage();
+    drop(read());
+    MEMORY.peak_usage().saturating_sub(before)
+}
+
+#[test]
+fn what_is_read_takes_no_more_memory_than_the_limits_say() {
+    // A list that grows doubles, and is counted before: twice the limit, and some for the error.
+    const PEAK_MAX: usize = 2 * ALLOCATION_MAX + (64 << 10);
+    let check = |what: &str, taken: usize| assert!(taken <= PEAK_MAX, "{what} took {taken} bytes");
+    let count = |count: u64| {
+        let mut bytes = Vec::new();
+        affinity_avro::writer::put_long(&mut bytes, i64::try_from(count).unwrap());
+        bytes
+    };
+
+    let nulls = Schema::parse(r#"{"type": "array", "items": "null"}"#).unwrap();
+    let plan = Plan::same(&nulls).unwrap();
+    let taken = peak(|| {
+        let read = plan.decode_value(&count(1 << 39), &LIMITS);
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::TooLarge);
+    });
+    check("an array of nulls", taken);
+
+    let defaults = r#"{"type": "array", "items": {"type": "record", "name": "R", "fields": [
+        {"name": "a", "type": {"type": "array", "items": "string"}, "default": ["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "b", "c"]}]}}"#;
+    let empty = r#"{"type": "array", "items": {"type": "record", "name": "R", "fields": []}}"#;
+    let plan = Plan::new(&Schema::parse(empty).unwrap(), &Schema::parse(defaults).unwrap()).unwrap();
+    let taken = peak(|| plan.decode_value(&[count(1 << 20), vec![0]].concat(), &LIMITS).unwrap_err());
+    check("records of defaults", taken);
+
+    let wide = [count(0), count(500_000), vec![0; 600_000]].concat();
+    let taken = peak(|| {
+        let mut reader = affinity_avro::Reader::new(&wide, &LIMITS).unwrap();
+        <Wide as affinity_avro::Datum>::decode(&mut reader).unwrap_err()
+    });
+    check("records of few bytes", taken);
+    let plan = Plan::same(Wide::schema()).unwrap();
+    check("the same as generic values", peak(|| plan.decode_value(&wide, &LIMITS).unwrap_err()));
+
+    let text = format!(r#"{{"a":1,"b":null,"items":[{}]}}"#, r#"{"a":1,"items":[]},"#.repeat(50_000));
+    let taken = peak(|| Wide::from_json_as(&text, JsonForm::Plain, &LIMITS).unwrap_err());
+    check("JSON of a record", taken);
+    let taken = peak(|| Value::from_json(&text, Wide::schema(), JsonForm::Plain, &LIMITS).unwrap_err());
+    check("JSON of a generic value", taken);
+
+    // A schema may take some dozens of times its text.
+    let text = format!("[{}0]", "[],".repeat(300_000));
+    let taken = peak(|| Schema::parse(&text).unwrap_err());
+    assert!(taken <= 64 * SchemaLimits::DEFAULT.text_bytes_max, "a schema took {taken} bytes");
+}
