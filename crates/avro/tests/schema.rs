@@ -111,6 +111,29 @@ fn schemas_with_a_deep_chain_of_names_are_refused_and_not_overflowed() {
 }
 
 #[test]
+fn a_schema_may_use_types_of_others() {
+    let line = r#"{"type": "record", "name": "shop.Line", "fields": [{"name": "sku", "type": "string"}]}"#;
+    let order = r#"{"type": "record", "name": "shop.Order", "fields": [{"name": "line", "type": "Line"}]}"#;
+    let parse = |references: &[&str]| {
+        let parsed = Schema::parse_with_references(order, references, &ParseOptions::default());
+        parsed.map_err(|error| error.kind())
+    };
+    assert_eq!(parse(&[]), Err(ErrorKind::Invalid));
+    let schema = parse(&[line]).unwrap();
+    assert_eq!((schema.text(), schema.name().unwrap().full()), (order, "shop.Order"));
+    assert!(schema.canonical().contains(r#"{"name":"shop.Line","type":"record""#));
+    // One in the other, though each text is flat.
+    let chain = |n: usize| {
+        format!(r#"{{"type":"record","name":"R{n}","fields":[{{"name":"a","type":"R{}"}}]}}"#, n - 1)
+    };
+    let first = record(r#"{"name": "a", "type": "int"}"#).replace("\"R\"", "\"R0\"");
+    let types: Vec<String> = std::iter::once(first).chain((1..4000).map(chain)).collect();
+    let references: Vec<&str> = types.iter().map(String::as_str).collect();
+    let deep = Schema::parse_with_references("\"R3999\"", &references, &ParseOptions::default());
+    assert_eq!(deep.map_err(|error| error.kind()), Err(ErrorKind::TooLarge));
+}
+
+#[test]
 fn input_that_takes_no_bytes_is_counted() {
     let nulls = Schema::parse(r#"{"type": "array", "items": "null"}"#).unwrap();
     let plan = Plan::same(&nulls).unwrap();

@@ -1,12 +1,24 @@
 //! The parsing canonical form.
 
 use super::{Type, TypeId, TypeKind};
+use crate::error::Error;
+
+/// Types within types, at most. One text nests no deeper than its limit; with references, types that stand side by side in
+/// theirs can lie within each other in the form.
+const DEPTH_MAX: u32 = 512;
 
 /// The form of `root`: full names, no attributes that do not decide how bytes are read, no white space.
-pub(super) fn canonical(types: &[Type], root: TypeId) -> Box<str> {
-    let mut form = Form { types, written: vec![false; types.len()], out: String::new() };
+///
+/// # Errors
+/// If it nests too deep.
+pub(super) fn canonical(types: &[Type], root: TypeId) -> Result<Box<str>, Error> {
+    let written = vec![false; types.len()];
+    let mut form = Form { types, written, out: String::new(), depth_left: DEPTH_MAX, is_too_deep: false };
     form.put(root);
-    form.out.into()
+    if form.is_too_deep {
+        return Err(Error::too_large(format_args!("more than {DEPTH_MAX} types within types")));
+    }
+    Ok(form.out.into())
 }
 
 struct Form<'a> {
@@ -14,11 +26,24 @@ struct Form<'a> {
     /// Which named types have been written, and are named from then on.
     written: Vec<bool>,
     out: String,
+    depth_left: u32,
+    /// Whether something was left out for its depth.
+    is_too_deep: bool,
 }
 
 impl Form<'_> {
-    /// Nests as the text did that the schema was read from, which had a limit: a type stands where it was first written.
     fn put(&mut self, id: TypeId) {
+        match self.depth_left.checked_sub(1) {
+            None => self.is_too_deep = true,
+            Some(left) => {
+                self.depth_left = left;
+                self.put_type(id);
+                self.depth_left += 1;
+            }
+        }
+    }
+
+    fn put_type(&mut self, id: TypeId) {
         let kind = &self.types[id.0 as usize].kind;
         if let Some(name) = kind.name() {
             if std::mem::replace(&mut self.written[id.0 as usize], true) {

@@ -183,8 +183,21 @@ impl Schema {
     /// # Errors
     /// If the text is no schema, or passes a limit of `options`.
     pub fn parse_with(text: &str, options: &ParseOptions) -> Result<Schema, Error> {
-        let (types, root) = parser::parse(text, options)?;
-        let canonical = canonical::canonical(&types, root);
+        Schema::parse_with_references(text, &[], options)
+    }
+
+    /// Reads a schema that uses types of others, as registries have them: `references` are their texts, each behind those that
+    /// it uses itself. Together they have the limits of one.
+    ///
+    /// # Errors
+    /// As [`parse_with`](Schema::parse_with).
+    pub fn parse_with_references(
+        text: &str,
+        references: &[&str],
+        options: &ParseOptions,
+    ) -> Result<Schema, Error> {
+        let (types, root) = parser::parse(text, references, options)?;
+        let canonical = canonical::canonical(&types, root)?;
         let crc64 = crc64_avro(canonical.as_bytes());
         Ok(Schema(Arc::new(Inner { text: text.into(), types, root, canonical, crc64 })))
     }
@@ -286,10 +299,10 @@ impl FromStr for Schema {
     }
 }
 
-/// Schemas are the same when their texts are. Compare [`canonical`](Schema::canonical) forms to know whether their bytes are.
+/// Schemas are the same when their texts are, and those of the types they refer to. Compare [`canonical`](Schema::canonical) forms to know whether their bytes are.
 impl PartialEq for Schema {
     fn eq(&self, other: &Schema) -> bool {
-        self.is(other) || self.text() == other.text()
+        self.is(other) || (self.text() == other.text() && self.canonical() == other.canonical())
     }
 }
 

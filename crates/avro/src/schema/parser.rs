@@ -41,9 +41,31 @@ const PRIMITIVES: [(&str, TypeKind); 8] = [
     ("string", TypeKind::String),
 ];
 
-/// The types of the schema in `text`, and which of them it is.
-pub(super) fn parse(text: &str, options: &ParseOptions) -> Result<(Vec<Type>, TypeId), Error> {
+/// The types of the schema in `text` and of those it refers to, and which of them it is.
+pub(super) fn parse(
+    text: &str,
+    references: &[&str],
+    options: &ParseOptions,
+) -> Result<(Vec<Type>, TypeId), Error> {
     let limits = &options.limits;
+    let texts = || references.iter().copied().chain([text]);
+    let length: usize = texts().map(str::len).sum();
+    if length > limits.text_bytes_max {
+        let most = limits.text_bytes_max;
+        return Err(Error::too_large(format_args!("{length} bytes of schemas, at most {most}")));
+    }
+    let documents = texts().map(|text| read(text, limits)).collect::<Result<Vec<Json>, Error>>()?;
+    let mut parser = Parser { limits, types: Vec::new(), names: HashMap::new(), defaults: Vec::new() };
+    let mut root = TypeId(0);
+    for json in &documents {
+        root = parser.schema(json, "")?;
+    }
+    let Parser { mut types, defaults, .. } = parser;
+    set_defaults(&mut types, &defaults, options)?;
+    Ok((types, root))
+}
+
+fn read(text: &str, limits: &SchemaLimits) -> Result<Json, Error> {
     let json_limits = Limits {
         bytes_max: limits.text_bytes_max,
         depth_max: limits.depth_max,
@@ -54,11 +76,7 @@ pub(super) fn parse(text: &str, options: &ParseOptions) -> Result<(Vec<Type>, Ty
     let mut reader = JsonReader::new(text, &json_limits)?;
     let json = Json::read(&mut reader)?;
     reader.end()?;
-    let mut parser = Parser { limits, types: Vec::new(), names: HashMap::new(), defaults: Vec::new() };
-    let root = parser.schema(&json, "")?;
-    let Parser { mut types, defaults, .. } = parser;
-    set_defaults(&mut types, &defaults, options)?;
-    Ok((types, root))
+    Ok(json)
 }
 
 /// Gives the fields their defaults, once all types are known that those may need.
