@@ -143,6 +143,7 @@ enum Ask {
     Begin(&'static str, Transfer),
     BeginStrange,
     Resume(&'static str, Resume),
+    Delete(&'static str),
     Give(String, i64),
 }
 
@@ -176,6 +177,7 @@ impl Partition for Bank {
                 cx.begin(&STRANGE, "x", &Transfer { kind: Kind::Plain, amount: 1 })?;
             }
             Ask::Resume(id, how) => cx.resume(&TRANSFERS, id, *how)?,
+            Ask::Delete(id) => cx.delete(TRANSFERS.store(), id),
             Ask::Give(account, amount) => cx.put(&BALANCES, account.as_str(), amount),
         }
         Ok(Bytes::new())
@@ -341,6 +343,18 @@ fn a_saga_whose_code_takes_other_steps_than_before_is_undone() {
         panic!("{:?}", state(&harness, "t"))
     };
     assert_eq!(reason, "its function takes another step 0 than before");
+}
+
+#[test]
+fn what_comes_for_a_saga_that_is_deleted_is_not_taken_by_the_next_of_its_id() {
+    let (mut harness, old) = begun(Kind::Plain);
+    harness.command(Ask::Delete("t"));
+    assert_eq!(harness.answer(&old, &70i64).changes, []);
+    let new = harness.command(Ask::Begin("t", Transfer { kind: Kind::Plain, amount: 30 })).effects.remove(0);
+    assert_eq!(harness.refuse(&old, "poor").changes, []);
+    assert_eq!(harness.answer(&old, &70i64).changes, []);
+    assert_eq!(state(&harness, "t"), Some(SagaState::Running { done: 0 }));
+    assert_eq!(told(&sent(harness.answer(&new, &70i64))), ("ben", 30));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::control::{put_avro_bytes, take_avro_bytes, take_avro_str};
 use crate::varint;
 
 /// Avro schema of the record.
-pub const SAGA_SCHEMA: &str = r#"{"type":"record","name":"Saga","namespace":"affinity","doc":"Steps over several partitions, and how each is undone.","fields":[{"name":"saga","type":"bytes"},{"name":"phase","type":"int"},{"name":"reason","type":"string"},{"name":"answer","type":"bytes"},{"name":"steps","type":{"type":"array","items":{"type":"record","name":"SagaStep","fields":[{"name":"keyspace","type":"string"},{"name":"key","type":"bytes"},{"name":"message","type":"bytes"},{"name":"outcome","type":"int"},{"name":"result","type":"bytes"},{"name":"reversal","type":["null","bytes"]},{"name":"reason","type":"string"}]}}}]}"#;
+pub const SAGA_SCHEMA: &str = r#"{"type":"record","name":"Saga","namespace":"affinity","doc":"Steps over several partitions, and how each is undone.","fields":[{"name":"saga","type":"bytes"},{"name":"token","type":"long"},{"name":"phase","type":"int"},{"name":"reason","type":"string"},{"name":"answer","type":"bytes"},{"name":"steps","type":{"type":"array","items":{"type":"record","name":"SagaStep","fields":[{"name":"keyspace","type":"string"},{"name":"key","type":"bytes"},{"name":"message","type":"bytes"},{"name":"outcome","type":"int"},{"name":"result","type":"bytes"},{"name":"reversal","type":["null","bytes"]},{"name":"reason","type":"string"}]}}}]}"#;
 
 /// How far a saga is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub struct SagaStep {
 pub struct SagaRecord {
     /// The saga itself, as the application encodes it.
     pub saga: Bytes,
+    /// Drawn when it began: tells it from an earlier one of the same key.
+    pub token: u64,
     /// How far it is.
     pub phase: SagaPhase,
     /// Why it is undone, or stuck.
@@ -86,6 +88,7 @@ pub struct SagaRecord {
 impl Encode for SagaRecord {
     fn encode(&self, out: &mut Vec<u8>) {
         put_avro_bytes(out, &self.saga);
+        varint::put_signed(out, self.token.cast_signed());
         put_number(out, PHASES.iter().position(|phase| *phase == self.phase).unwrap_or(0));
         put_avro_bytes(out, self.reason.as_bytes());
         put_avro_bytes(out, &self.answer);
@@ -141,6 +144,7 @@ fn take_owned(input: &mut &[u8]) -> Option<Bytes> {
 
 fn take_record(input: &mut &[u8]) -> Option<SagaRecord> {
     let saga = take_owned(input)?;
+    let token = varint::take_signed(input)?.cast_unsigned();
     let phase = *PHASES.get(take_number(input)?)?;
     let reason = take_avro_str(input)?.to_owned();
     let answer = take_owned(input)?;
@@ -149,7 +153,7 @@ fn take_record(input: &mut &[u8]) -> Option<SagaRecord> {
         steps.push(take_step(input)?);
     }
     let ended = steps.is_empty() || take_number(input)? == 0;
-    ended.then_some(SagaRecord { saga, phase, reason, answer, steps })
+    ended.then_some(SagaRecord { saga, token, phase, reason, answer, steps })
 }
 
 fn take_step(input: &mut &[u8]) -> Option<SagaStep> {
@@ -181,6 +185,8 @@ pub struct StepTag {
     pub store: String,
     /// The saga's key there.
     pub key: Bytes,
+    /// The saga's token.
+    pub token: u64,
     /// Number of the step, from 0.
     pub step: usize,
     /// Whether it is the step's reversal.
@@ -191,6 +197,7 @@ impl Encode for StepTag {
     fn encode(&self, out: &mut Vec<u8>) {
         put_avro_bytes(out, self.store.as_bytes());
         put_avro_bytes(out, &self.key);
+        varint::put_signed(out, self.token.cast_signed());
         put_number(out, self.step);
         put_number(out, usize::from(self.reversal));
     }
@@ -200,8 +207,9 @@ impl Decode for StepTag {
     fn decode(bytes: &[u8]) -> Result<StepTag, CodecError> {
         let take = |mut input: &[u8]| {
             let (store, key) = (take_avro_str(&mut input)?.to_owned(), take_owned(&mut input)?);
+            let token = varint::take_signed(&mut input)?.cast_unsigned();
             let (step, reversal) = (take_number(&mut input)?, take_number(&mut input)? == 1);
-            input.is_empty().then_some(StepTag { store, key, step, reversal })
+            input.is_empty().then_some(StepTag { store, key, token, step, reversal })
         };
         take(bytes).ok_or_else(|| CodecError("it names no step of a saga".to_owned()))
     }
@@ -230,6 +238,7 @@ mod tests {
         for (phase, steps) in PHASES.iter().zip((0..=5).rev()) {
             let record = SagaRecord {
                 saga: "transfer".into(),
+                token: u64::MAX - steps as u64,
                 phase: *phase,
                 reason: "why".into(),
                 answer: "a".into(),
@@ -249,17 +258,19 @@ mod tests {
         let step = SagaStep { keyspace: "k".into(), key: "a".into(), message: "m".into(), outcome: done };
         let record = SagaRecord {
             saga: "s".into(),
+            token: 3,
             phase: SagaPhase::Compensating,
             reason: "y".into(),
             answer: Bytes::new(),
             steps: vec![step],
         };
-        assert_eq!(&record.to_bytes()[..], b"\x02s\x02\x02y\0\x02\x02k\x02a\x02m\x02\x02r\x02\x02b\0\0");
+        assert_eq!(&record.to_bytes()[..], b"\x02s\x06\x02\x02y\0\x02\x02k\x02a\x02m\x02\x02r\x02\x02b\0\0");
     }
 
     #[test]
     fn a_tag_comes_back() {
-        let tag = StepTag { store: "transfers".into(), key: "7".into(), step: 300, reversal: true };
+        let (store, key) = ("transfers".into(), "7".into());
+        let tag = StepTag { store, key, token: 1 << 63, step: 300, reversal: true };
         assert_eq!(StepTag::decode(&tag.to_bytes()), Ok(tag));
         assert!(StepTag::decode(b"\x02").is_err());
     }

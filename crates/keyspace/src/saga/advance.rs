@@ -62,8 +62,9 @@ impl<K: ?Sized + 'static, S: Saga> AnySaga for Sagas<K, S> {
 
 /// The record with the outcome of a step; nothing if it does not wait for that.
 fn heard(cx: &mut Master<'_>, store: &'static str, news: &SagaNews<'_>, keep: bool) -> Option<SagaRecord> {
-    let StepTag { key, step: at, reversal, .. } = news.tag;
-    let mut record = cx.get(&records(store), key)?;
+    let StepTag { key, token, step: at, reversal, .. } = news.tag;
+    // One that was deleted has no more to do with what comes, whatever has its key now.
+    let mut record = cx.get(&records(store), key).filter(|record| record.token == *token)?;
     let undone = undoing(&record);
     let step = record.steps.get_mut(*at)?;
     match (record.phase, reversal, &step.outcome) {
@@ -214,7 +215,7 @@ fn send(cx: &mut Master<'_>, store: &'static str, id: &Bytes, record: &SagaRecor
         StepOutcome::Done { reversal: Some(message), .. } if reversal => message,
         _ => &step.message,
     };
-    let tag = StepTag { store: store.to_owned(), key: id.clone(), step: at, reversal };
+    let tag = StepTag { store: store.to_owned(), key: id.clone(), token: record.token, step: at, reversal };
     cx.emit_step(Emitted {
         to: To::Keyspace(step.keyspace.clone().into()),
         kind: EffectKind::Step,
@@ -252,6 +253,7 @@ impl Master<'_> {
         }
         let record = SagaRecord {
             saga: saga.to_bytes(),
+            token: self.random(),
             phase: SagaPhase::Running,
             reason: String::new(),
             answer: Bytes::new(),

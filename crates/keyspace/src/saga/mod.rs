@@ -175,7 +175,7 @@ impl<K: ?Sized, S: Saga> Sagas<K, S> {
     }
 
     /// The store of how far they are: to read, watch, index and scan. One whose value is deleted ends there, with what
-    /// it has done so far.
+    /// it has done so far; another one may begin under its id, and does not hear of it.
     #[must_use]
     pub const fn store(&self) -> &Store<K, SagaState<S::Answer>> {
         &self.store
