@@ -101,9 +101,9 @@ fn forward<K: ?Sized, S: Saga>(
 ) -> Result<(), Refused> {
     let saga = S::decode(&record.saga)?;
     let known = record.steps.len();
-    let mut steps = Steps { steps: record.steps, at: 0, halt: None, refused };
+    let mut steps = Steps { steps: record.steps, at: 0, told: 0, halt: None, refused };
     let end = saga.run(&mut steps);
-    let Steps { steps, at, halt, .. } = steps;
+    let Steps { steps, at, told, halt, .. } = steps;
     record.steps = steps;
     record.phase = SagaPhase::Running;
     record.reason.clear();
@@ -126,6 +126,11 @@ fn forward<K: ?Sized, S: Saga>(
         }
         (None, Err(stop)) => stop.reason,
     };
+    let last = record.steps.last().map(|step| &step.outcome);
+    if told < known && matches!(last, Some(StepOutcome::Done { reversal: None, .. })) {
+        // It may have to be undone, and only the function could have said how.
+        return Err(Refused(reason));
+    }
     record.reason = shortened(&reason);
     backward(sagas, cx, id, record)
 }

@@ -82,7 +82,9 @@ pub trait Saga: Encode + Decode + 'static {
     type Answer: Encode + Decode;
 
     /// Takes the steps, one after the other. It is a function of the saga and of what the steps answer, nothing else: it runs
-    /// again for each answer, and has to take the same steps then. One whose code has changed so that it would not is undone.
+    /// again for each answer, and has to take the same steps then. One whose code has changed so that it would not is undone;
+    /// but for the step that was done last, whose reversal it would have had to name: with that it is stuck until its code is mended, or
+    /// somebody leaves the step as it is.
     ///
     /// # Errors
     /// What steps give, passed on; or a reason of its own. Everything done so far is undone then.

@@ -14,6 +14,8 @@ pub struct Steps<'a> {
     pub(super) steps: Vec<SagaStep>,
     /// Those that the function has come to.
     pub(super) at: usize,
+    /// Those among them whose outcome it was told.
+    pub(super) told: usize,
     /// Why the run counts for nothing, whatever the function says.
     pub(super) halt: Option<Halt>,
     /// New steps are refused, for this reason.
@@ -134,6 +136,9 @@ impl Steps<'_> {
         };
         if step.keyspace != keyspace || step.key != key || step.message != message {
             return Err(self.stop(Halt::Changed(format!("its function takes another step {at} than before"))));
+        }
+        if step.outcome != StepOutcome::Asked {
+            self.told = self.at;
         }
         match &step.outcome {
             StepOutcome::Done { result, .. } => Ok(result.clone()),
