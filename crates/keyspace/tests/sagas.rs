@@ -32,6 +32,8 @@ const PARTITIONS: u32 = 2;
 
 /// An amount that is answered at length.
 const LONG: i64 = 1_000;
+/// Bytes of a wide transfer.
+const WIDE_BYTES: usize = 3_000;
 
 /// What a transfer does beside moving an amount from ada to ben.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +56,11 @@ enum Kind {
     Nothing,
     /// Keeps what is answered as it is.
     Long,
+    /// Has many bytes itself.
+    Wide,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     Kind::Plain,
     Kind::OrCarl,
     Kind::GivesUp,
@@ -66,10 +70,11 @@ const KINDS: [Kind; 9] = [
     Kind::Misreads,
     Kind::Nothing,
     Kind::Long,
+    Kind::Wide,
 ];
 
 /// Code that a later version of an application mends. Each test that sets it runs its own kind.
-static BROKEN: [AtomicBool; 9] = [const { AtomicBool::new(false) }; 9];
+static BROKEN: [AtomicBool; 10] = [const { AtomicBool::new(false) }; 10];
 
 fn is_broken(kind: Kind) -> bool {
     BROKEN[kind as usize].load(Ordering::SeqCst)
@@ -89,13 +94,16 @@ impl Encode for Transfer {
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.kind as u8);
         self.amount.encode(out);
+        if self.kind == Kind::Wide {
+            out.resize(WIDE_BYTES, 0);
+        }
     }
 }
 
 impl Decode for Transfer {
     fn decode(bytes: &[u8]) -> Result<Transfer, CodecError> {
         let (kind, amount) = bytes.split_first().ok_or_else(|| CodecError("empty".into()))?;
-        Ok(Transfer { kind: KINDS[usize::from(*kind)], amount: i64::decode(amount)? })
+        Ok(Transfer { kind: KINDS[usize::from(*kind)], amount: i64::decode(&amount[..8])? })
     }
 }
 
@@ -550,4 +558,26 @@ fn a_saga_whose_code_takes_other_steps_than_before_is_undone_or_stuck() {
         ends.insert(end.split(' ').next().unwrap().to_owned());
     }
     assert!(ends.contains("Stuck"), "{ends:?}");
+}
+
+#[test]
+fn a_saga_leaves_room_in_its_record_to_say_that_it_is_stuck() {
+    let mut begun = 0;
+    for room in [40, 60, 80, 100, 150, 1_000, 2_000, 2_100, 2_120, 2_140, 2_200, 3_000, 6_000] {
+        let mut world = World::new(WIDE_BYTES + room);
+        match world.ask("t", Ask::Begin("t", Transfer { kind: Kind::Wide, amount: 30 })) {
+            Ok(_) => begun += 1,
+            Err(failure) => {
+                assert!(matches!(failure, Failure::TooLarge { .. }), "{failure:?}");
+                continue;
+            }
+        }
+        let end = world.look("t");
+        let done = i64::from(end.starts_with("Committed")) * 30;
+        assert!(done > 0 || end.starts_with("Stuck") || end.starts_with("Compensated"), "{room}: {end}");
+        if !end.starts_with("Stuck") {
+            assert_eq!(world.balances(), [2000 - done, done, 0], "{room}: {end}");
+        }
+    }
+    assert!(begun > 2);
 }

@@ -23,7 +23,7 @@ use super::{InFlight, Owner, Protection};
 use crate::context::{Change, Done, Master, View, pending_changes};
 use crate::effects::{Delivery, Emissions, Emitted, Receipt, To, receiver};
 use crate::phase::Event;
-use crate::saga::{self, Pass, shortened};
+use crate::saga::{self, Pass, ROOM_BYTES, shortened};
 use crate::{Failure, Incoming, Partition, Refused};
 
 /// Effects whose time has come that are sent in one group, at most.
@@ -105,12 +105,6 @@ fn back(from: &PartitionName, effect: &Effect, outcome: Result<Bytes, &str>) -> 
     let reason = outcome.err().map_or_else(String::new, shortened);
     let (to, key, tag) = (To::Partition(from.clone()), effect.key.clone(), effect.tag.clone());
     Some(Emitted { to, kind, key, tag, message, reason, delayed: None })
-}
-
-/// Whether what becomes of a step finds its saga.
-fn has_saga<P: Partition>(tag: &[u8]) -> bool {
-    let tag = StepTag::decode(tag);
-    tag.is_ok_and(|tag| P::SAGAS.iter().any(|saga| saga.name() == tag.store))
 }
 
 impl<P: Partition> Owner<P> {
@@ -320,13 +314,13 @@ impl<P: Partition> Owner<P> {
             return Ok(());
         }
         let corrupt = |error: affinity_state::Error| Failure::Corrupt(error.to_string());
+        for step in emissions.emitted.iter().filter(|emitted| emitted.kind == EffectKind::Step) {
+            self.check_step(&step.tag, changes)?;
+        }
         let mut last = BTreeMap::<PartitionName, u64>::new();
         let mut put = |key, value| changes.push(Change::new(SYSTEM, key, value));
         let now = self.time();
         for Emitted { to, kind, key, tag, message, reason, delayed } in emissions.emitted {
-            if kind == EffectKind::Step && !has_saga::<P>(&tag) {
-                return Err(Failure::Invalid("the store of a saga is not among the partition's sagas"));
-            }
             let (to, keyspace) = match to {
                 To::Partition(name) => (name, None),
                 To::Keyspace(keyspace) => {
@@ -364,6 +358,21 @@ impl<P: Partition> Owner<P> {
             put(self.control(effect::sent(&to.to_string())), Some(self.number(number)));
         }
         Ok(())
+    }
+
+    /// Whether what becomes of a step finds its saga, and finds room in its record.
+    fn check_step(&self, tag: &[u8], changes: &[Change]) -> Result<(), Failure<P::Error>> {
+        let tag = StepTag::decode(tag).ok();
+        let Some(tag) = tag.filter(|tag| P::SAGAS.iter().any(|saga| saga.name() == tag.store)) else {
+            return Err(Failure::Invalid("the store of a saga is not among the partition's sagas"));
+        };
+        let store = self.state.names().id(&tag.store);
+        let record = changes.iter().find(|change| Some(change.store) == store && change.key == tag.key);
+        let bytes = record.and_then(|change| change.value.as_ref()).map_or(0, Bytes::len);
+        let value_max = self.state.memstore().limits().value_max_bytes;
+        let group_max = self.log.limits().group_bytes_max.saturating_sub(GROUP_RESERVED + tag.key.len());
+        let max = value_max.min(group_max).saturating_sub(ROOM_BYTES);
+        if bytes > max { Err(Failure::TooLarge { bytes, max }) } else { Ok(()) }
     }
 
     /// The bytes of an effect. One that is emitted leaves room for what becomes of it later: another name, and other records with it.

@@ -12,6 +12,8 @@ use crate::{Master, Partition, Refused, Store};
 
 /// Bytes of a reason that are kept: it has to fit where nothing else does.
 const REASON_MAX_BYTES: usize = 1024;
+/// Bytes of a value that a saga's record leaves free while a step is on its way: for why that was refused, and why the saga is stuck.
+pub(crate) const ROOM_BYTES: usize = 2 * REASON_MAX_BYTES + 16;
 
 /// A step has an outcome.
 pub struct SagaNews<'a> {

@@ -36,7 +36,7 @@ use thiserror::Error;
 use crate::{Master, Refused, Store};
 
 pub use advance::SagaNews;
-pub(crate) use advance::{Pass, shortened, tell};
+pub(crate) use advance::{Pass, ROOM_BYTES, shortened, tell};
 pub use steps::{Steps, Stop};
 
 /// Steps over several partitions.
