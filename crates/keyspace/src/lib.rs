@@ -36,6 +36,8 @@ pub use owner::{Control, Entry, Handle, IndexWatchReceiver, Owner, Parts, Schema
 pub use partition::{Partition, Store};
 pub use range::KeyRange;
 pub use router::{KeyspaceScan, Router, RouterParts, RouterSettings, Sleep, Timer};
-pub use saga::{AnySaga, NotResumed, Resume, Saga, SagaExists, SagaNews, SagaState, Sagas, Steps, Stop};
+pub use saga::{
+    AnySaga, NotResumed, Resume, SAGA_STEPS_MAX, Saga, SagaExists, SagaNews, SagaState, Sagas, Steps, Stop,
+};
 pub use scan::{KeyValue, Page, PartitionScan};
 pub use settings::{OwnerSettings, Reads};

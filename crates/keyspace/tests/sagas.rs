@@ -10,8 +10,8 @@ use affinity_cluster::memory::MemoryCoordinator;
 use affinity_cluster::{NodeId, PartitionName};
 use affinity_keyspace::{
     AnySaga, Changed, Control, Destination, Emission, Failure, Handle, Harness, Incoming, Keyspaces, Links,
-    Master, NotResumed, Owner, OwnerSettings, Partition, Parts, Refused, Reply, Resume, Saga, SagaExists,
-    SagaState, Sagas, Schemas, Steps, Stop, Store, View,
+    Master, NotResumed, Owner, OwnerSettings, Partition, Parts, Refused, Reply, Resume, SAGA_STEPS_MAX, Saga,
+    SagaExists, SagaState, Sagas, Schemas, Steps, Stop, Store, View,
 };
 use affinity_log::memory::{Fencing, MemoryLog, MemoryOptions};
 use affinity_log::{Cleanup, Log, TopicPartition, TopicSpec};
@@ -58,9 +58,11 @@ enum Kind {
     Long,
     /// Has many bytes itself.
     Wide,
+    /// Tries again what is refused, for ever.
+    Insists,
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     Kind::Plain,
     Kind::OrCarl,
     Kind::GivesUp,
@@ -71,10 +73,11 @@ const KINDS: [Kind; 10] = [
     Kind::Nothing,
     Kind::Long,
     Kind::Wide,
+    Kind::Insists,
 ];
 
 /// Code that a later version of an application mends. Each test that sets it runs its own kind.
-static BROKEN: [AtomicBool; 10] = [const { AtomicBool::new(false) }; 10];
+static BROKEN: [AtomicBool; 11] = [const { AtomicBool::new(false) }; 11];
 
 fn is_broken(kind: Kind) -> bool {
     BROKEN[kind as usize].load(Ordering::SeqCst)
@@ -131,6 +134,12 @@ impl Saga for Transfer {
             Kind::Nowhere => {
                 let _: i64 = steps.run(&NOWHERE, "x", &amount, |_| -amount)?;
             }
+            Kind::Insists => loop {
+                match steps.ask::<_, _, i64>(&BANK, "ben", &-amount) {
+                    Err(stop) if stop.is_refusal() => {}
+                    stepped => drop(stepped?),
+                }
+            },
             _ => {}
         }
         match steps.run(&BANK, "ben", &amount, |_: &i64| -amount) {
@@ -580,4 +589,28 @@ fn a_saga_leaves_room_in_its_record_to_say_that_it_is_stuck() {
         }
     }
     assert!(begun > 2);
+}
+
+#[test]
+fn a_saga_that_never_gives_up_is_undone_when_it_has_taken_too_many_steps() {
+    let (mut harness, first) = begun(Kind::Insists);
+    let mut step = sent(harness.answer(&first, &70i64));
+    for _ in 2..SAGA_STEPS_MAX {
+        step = sent(harness.refuse(&step, "poor"));
+        assert_eq!(told(&step), ("ben", -30));
+    }
+    assert_eq!(told(&sent(harness.refuse(&step, "poor"))), ("ada", 30));
+    assert_eq!(
+        state(&harness, "t"),
+        Some(SagaState::Compensating { reason: format!("a saga takes {SAGA_STEPS_MAX} steps at most") })
+    );
+}
+
+#[test]
+fn a_saga_that_never_gives_up_is_stuck_when_its_record_is_full() {
+    let mut world = World::new(4_000);
+    world.begin(Kind::Insists, 30);
+    (0..20).for_each(|_| world.settle());
+    let stuck = world.look("t");
+    assert!(stuck.contains("Stuck") && stuck.contains("to write"), "{stuck}");
 }

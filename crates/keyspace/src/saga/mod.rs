@@ -37,7 +37,7 @@ use crate::{Master, Refused, Store};
 
 pub use advance::SagaNews;
 pub(crate) use advance::{Pass, ROOM_BYTES, shortened, tell};
-pub use steps::{Steps, Stop};
+pub use steps::{SAGA_STEPS_MAX, Steps, Stop};
 
 /// Steps over several partitions.
 ///

@@ -8,6 +8,9 @@ use bytes::Bytes;
 
 use crate::Destination;
 
+/// Most steps of a saga. One that would take more is undone.
+pub const SAGA_STEPS_MAX: usize = 1024;
+
 /// The steps that a saga takes.
 pub struct Steps<'a> {
     /// What is known of them; a new one is added when the function comes to it.
@@ -27,7 +30,7 @@ pub struct Steps<'a> {
 pub(super) enum Halt {
     /// The last step has no outcome yet.
     Waiting,
-    /// The function does not take the steps that it took before.
+    /// The function does not take the steps that it took before, or takes too many.
     Changed(String),
     /// What a step answered cannot be read.
     Unreadable(String),
@@ -151,6 +154,9 @@ impl Steps<'_> {
     }
 
     fn begin(&mut self, keyspace: &str, key: Bytes, message: Bytes) -> Stop {
+        if self.steps.len() >= SAGA_STEPS_MAX {
+            return self.stop(Halt::Changed(format!("a saga takes {SAGA_STEPS_MAX} steps at most")));
+        }
         let refused = self.refused.map(str::to_owned);
         let outcome = refused.clone().map_or(StepOutcome::Asked, StepOutcome::Refused);
         self.steps.push(SagaStep { keyspace: keyspace.to_owned(), key, message, outcome });
