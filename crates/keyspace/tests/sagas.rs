@@ -60,9 +60,11 @@ enum Kind {
     Wide,
     /// Tries again what is refused, for ever.
     Insists,
+    /// Cannot be read, while [`BROKEN`].
+    Unreadable,
 }
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
     Kind::Plain,
     Kind::OrCarl,
     Kind::GivesUp,
@@ -74,10 +76,11 @@ const KINDS: [Kind; 11] = [
     Kind::Long,
     Kind::Wide,
     Kind::Insists,
+    Kind::Unreadable,
 ];
 
 /// Code that a later version of an application mends. Each test that sets it runs its own kind.
-static BROKEN: [AtomicBool; 11] = [const { AtomicBool::new(false) }; 11];
+static BROKEN: [AtomicBool; 12] = [const { AtomicBool::new(false) }; 12];
 
 fn is_broken(kind: Kind) -> bool {
     BROKEN[kind as usize].load(Ordering::SeqCst)
@@ -106,7 +109,11 @@ impl Encode for Transfer {
 impl Decode for Transfer {
     fn decode(bytes: &[u8]) -> Result<Transfer, CodecError> {
         let (kind, amount) = bytes.split_first().ok_or_else(|| CodecError("empty".into()))?;
-        Ok(Transfer { kind: KINDS[usize::from(*kind)], amount: i64::decode(&amount[..8])? })
+        let kind = KINDS[usize::from(*kind)];
+        if kind == Kind::Unreadable && is_broken(kind) {
+            return Err(CodecError("it is unreadable".into()));
+        }
+        Ok(Transfer { kind, amount: i64::decode(&amount[..8])? })
     }
 }
 
@@ -161,6 +168,8 @@ enum Ask {
     Begin(&'static str, Transfer),
     BeginStrange,
     Resume(&'static str, Resume),
+    /// The same, and says nothing if it does not go on.
+    TryResume(&'static str, Resume),
     Delete(&'static str),
     Give(String, i64),
 }
@@ -195,6 +204,7 @@ impl Partition for Bank {
                 cx.begin(&STRANGE, "x", &Transfer { kind: Kind::Plain, amount: 1 })?;
             }
             Ask::Resume(id, how) => cx.resume(&TRANSFERS, id, *how)?,
+            Ask::TryResume(id, how) => drop(cx.resume(&TRANSFERS, id, *how)),
             Ask::Delete(id) => cx.delete(TRANSFERS.store(), id),
             Ask::Give(account, amount) => cx.put(&BALANCES, account.as_str(), amount),
         }
@@ -359,6 +369,19 @@ fn what_comes_for_a_saga_that_is_deleted_is_not_taken_by_the_next_of_its_id() {
     assert_eq!(harness.answer(&old, &70i64).changes, []);
     assert_eq!(state(&harness, "t"), Some(SagaState::Running { done: 0 }));
     assert_eq!(told(&sent(harness.answer(&new, &70i64))), ("ben", 30));
+}
+
+#[test]
+fn who_is_not_resumed_is_as_before() {
+    let (mut harness, first) = begun(Kind::Unreadable);
+    let second = sent(harness.answer(&first, &70i64));
+    let reversal = sent(harness.refuse(&second, "closed"));
+    harness.refuse(&reversal, "frozen");
+    set_broken(Kind::Unreadable, true);
+    let resumed = harness.command(Ask::TryResume("t", Resume::Leave));
+    assert_eq!((resumed.answer, resumed.changes), (Ok(Bytes::new()), Vec::new()));
+    assert!(state(&harness, "t").unwrap().is_stuck());
+    set_broken(Kind::Unreadable, false);
 }
 
 #[test]

@@ -151,9 +151,9 @@ fn backward<K: ?Sized, S: Saga>(
         return Ok(());
     }
     record.phase = SagaPhase::Compensated;
+    let (saga, state) = (S::decode(&record.saga)?, SagaState::decode(&record.to_bytes())?);
     put_ended(sagas, cx, id, &record);
-    let state = SagaState::decode(&record.to_bytes())?;
-    S::decode(&record.saga)?.ended(cx, &state);
+    saga.ended(cx, &state);
     Ok(())
 }
 
