@@ -56,7 +56,7 @@ pub struct OwnerSettings {
     /// Effects on their way from one partition to another. Default 64.
     pub effect_window: usize,
     /// Effects to one partition that it has not acknowledged; at the limit commands that emit to it are `Overloaded`, and
-    /// effects that come are still handled. Default 10 000.
+    /// effects that come are still handled. What one command emits below the limit may take it beyond. Default 10 000.
     pub outbox_max: usize,
     /// How long an effect that is done may wait to be cleared from the log with others, in milliseconds. Default 20.
     pub effect_clear_ms: u64,

@@ -556,3 +556,21 @@ fn a_delayed_effect_comes_behind_what_was_emitted_before_its_time() {
         });
     assert_eq!(amounts.collect::<Vec<_>>(), [1, 2, 13, 3], "by number");
 }
+
+#[test]
+fn commands_that_come_together_do_not_overfill_the_outbox() {
+    let mut world = World::new(OwnerSettings { outbox_max: 3, ..OwnerSettings::default() });
+    let (ada, bob) = accounts();
+    world.nodes[1].1.order(Control::Demote);
+    world.settle();
+    let send = |world: &World| {
+        let (reply, answer) = oneshot::channel();
+        let ask = Ask::Move(ada.clone(), bob.clone(), 1);
+        world.of(&ada).command(ask, None, None, Some(reply)).unwrap();
+        answer
+    };
+    let mut answers: Vec<_> = (0..10).map(|_| send(&world)).collect();
+    world.settle();
+    let taken = answers.iter_mut().filter_map(|answer| answer.try_recv().unwrap().ok()).count();
+    assert_eq!((taken, world.outgoing()), (3, 3));
+}

@@ -339,13 +339,14 @@ impl<P: Partition> Owner<P> {
             let text = to.to_string();
             let number = match last.get(&to) {
                 Some(number) => number + 1,
-                None => self.system_number(&self.control(effect::sent(&text))).map_err(corrupt)?.0 + 1,
+                None => {
+                    let (last, outstanding) = self.sent_to(&to, &text).map_err(corrupt)?;
+                    if emitter == Emitter::Command && outstanding >= self.settings.outbox_max as u64 {
+                        return Err(Failure::Overloaded);
+                    }
+                    last + 1
+                }
             };
-            let first = self.outbox.first_waiting(&to).unwrap_or(number);
-            if emitter == Emitter::Command && number.saturating_sub(first) >= self.settings.outbox_max as u64
-            {
-                return Err(Failure::Overloaded);
-            }
             last.insert(to, number);
             let key_of = self.control(effect::outgoing(&text, number));
             let effect = Effect { kind, to: text, key, tag, message, reason, due };
@@ -358,6 +359,24 @@ impl<P: Partition> Owner<P> {
             put(self.control(effect::sent(&to.to_string())), Some(self.number(number)));
         }
         Ok(())
+    }
+
+    /// The number of the last effect to a receiver, and how many are not done, those in flight to the log among them.
+    fn sent_to(&self, to: &PartitionName, text: &str) -> affinity_state::Result<(u64, u64)> {
+        let key = self.control(effect::sent(text));
+        let (last, saw) = self.system_number(&key)?;
+        let in_flight = saw.is_some_and(|saw| self.acked.is_none_or(|acked| acked < saw));
+        let done = match self.outbox.first_waiting(to) {
+            Some(first) => first - 1,
+            None if in_flight => {
+                let value = self.state.get(SYSTEM, &key)?;
+                value
+                    .and_then(|value| Control::parse(value.bytes()).ok().map(|done| done.number))
+                    .unwrap_or(0)
+            }
+            None => last,
+        };
+        Ok((last, last.saturating_sub(done)))
     }
 
     /// Whether what becomes of a step finds its saga, and finds room in its record.
