@@ -12,7 +12,8 @@ pub enum Reads {
     Strict,
 }
 
-/// Limits and times of an owner, fixed while it runs. A limit of 0 would let nothing happen, and counts as 1.
+/// Limits and times of an owner, fixed while it runs. A limit of 0 would let nothing happen, and counts as 1; so does a wait of 0 before
+/// something is done again, which would never end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnerSettings {
     /// Messages that wait for the owner; a further one is `Overloaded`. Default 4096.
@@ -109,13 +110,15 @@ impl Default for OwnerSettings {
 }
 
 impl OwnerSettings {
-    /// The same settings, with limits that let something happen.
+    /// The same settings, with limits that let something happen and waits that end.
     pub(crate) fn bounded(self) -> OwnerSettings {
         OwnerSettings {
             queue_max: self.queue_max.max(1),
             pending_max: self.pending_max.max(1),
             held_reads_max: self.held_reads_max.max(1),
             turn_max: self.turn_max.max(1),
+            idle_noop_ms: self.idle_noop_ms.max(1),
+            retry_ms: self.retry_ms.max(1),
             index_step_max: self.index_step_max.max(1),
             effect_window: self.effect_window.max(1),
             outbox_max: self.outbox_max.max(1),

@@ -574,3 +574,14 @@ fn commands_that_come_together_do_not_overfill_the_outbox() {
     let taken = answers.iter_mut().filter_map(|answer| answer.try_recv().unwrap().ok()).count();
     assert_eq!((taken, world.outgoing()), (3, 3));
 }
+
+#[test]
+fn an_effect_that_nobody_takes_is_tried_again_later_however_short_the_wait() {
+    let mut world = World::new(OwnerSettings { retry_ms: 0, ..OwnerSettings::default() });
+    let (ada, bob) = accounts();
+    world.ways.0.lock().unwrap().retain(|(partition, _)| partition.0 == 0);
+    world.ask(&ada, Ask::Move(ada.clone(), bob.clone(), 5)).unwrap();
+    world.replace(1);
+    world.pass(100);
+    assert_eq!(world.look(&bob), Some("5".into()));
+}
