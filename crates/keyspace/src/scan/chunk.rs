@@ -49,6 +49,11 @@ impl Chunk {
         self.bytes.len()
     }
 
+    /// Drops what is more than so many entries.
+    pub(crate) fn truncate(&mut self, entries: usize) {
+        self.entries.truncate(entries);
+    }
+
     pub(crate) fn into_cursor(self) -> Cursor {
         Cursor { bytes: self.bytes, at: 0, entries: self.entries.into_iter() }
     }

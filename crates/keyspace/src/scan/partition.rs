@@ -104,7 +104,12 @@ impl<P: Partition> Chunks<P> {
     }
 
     pub(crate) fn limit(&mut self, entries: usize) {
-        self.left = self.left.min(entries);
+        let mut rest = entries;
+        if let Some(chunk) = &mut self.come {
+            chunk.truncate(entries);
+            rest -= chunk.len();
+        }
+        self.left = self.left.min(rest);
     }
 
     /// The next chunk, which may be empty; `None` at the end. `deadline` is the owner's. Cancel-safe.
@@ -149,12 +154,14 @@ impl<P: Partition> Chunks<P> {
         }
         let answer = self.asked.as_mut()?.await.unwrap_or(Err(Failure::Unavailable));
         self.asked = None;
-        let chunk = match answer {
+        let mut chunk = match answer {
             Ok(chunk) => chunk,
             Err(failure) => return Some(Err(self.failed(failure))),
         };
         let goes_on = matches!(self.place, Place::From(ScanFrom::Continuation(_)));
-        self.left = self.left.saturating_sub(chunk.len());
+        // It may have been asked for under a wider limit.
+        chunk.truncate(self.left);
+        self.left -= chunk.len();
         self.place = after(&chunk);
         if goes_on && self.left > 0 {
             // If it cannot be sent now, the next call says so.

@@ -66,6 +66,26 @@ fn open_scans_are_limited_and_those_of_one_chunk_do_not_count() {
 }
 
 #[test]
+fn a_limit_counts_for_what_was_asked_for_before() {
+    let mut world = world();
+    for (limit, left) in [(0, &[][..]), (1, &["4"]), (2, &["4", "5"]), (3, &["4", "5", "6"])] {
+        let mut scan = begun(&mut world);
+        assert_eq!(keys(&world.next(&mut scan).unwrap().unwrap()), ["2", "3"]);
+        // The next chunk is on its way.
+        let mut scan = scan.limit(limit);
+        assert_eq!(keys(&world.rest(&mut scan).unwrap()), left);
+        // It is on its way, and the one before has come and was not taken.
+        let mut scan = begun(&mut world);
+        assert!(begin(scan.next()).is_none());
+        world.settle();
+        assert!(begin(scan.next()).is_none());
+        let mut scan = scan.limit(limit + 2);
+        assert_eq!(keys(&world.rest(&mut scan).unwrap()), [&["2", "3"], left].concat());
+    }
+    drop((0..3).map(|_| begun(&mut world)).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_scan_that_is_dropped_makes_room_at_once() {
     let mut world = world();
     for round in 0..20 {
