@@ -16,7 +16,8 @@ pub enum Reads {
 /// something is done again, which would never end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnerSettings {
-    /// Messages that wait for the owner; a further one is `Overloaded`. Default 4096.
+    /// Messages that wait for the owner; a further one is `Overloaded`. For effects there are
+    /// [`effect_window`](OwnerSettings::effect_window) places more. Default 4096.
     pub queue_max: usize,
     /// Groups in flight; at the limit messages wait in the queue. The log's own limit counts too. Default 512.
     pub pending_max: usize,

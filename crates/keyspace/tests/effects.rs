@@ -585,3 +585,20 @@ fn an_effect_that_nobody_takes_is_tried_again_later_however_short_the_wait() {
     world.pass(100);
     assert_eq!(world.look(&bob), Some("5".into()));
 }
+
+#[test]
+fn effects_come_however_many_ask() {
+    let mut world = World::new(OwnerSettings { queue_max: 4, ..OwnerSettings::default() });
+    let (ada, bob) = accounts();
+    world.of(&ada).command(Ask::Move(ada.clone(), bob.clone(), 5), None, None, None).unwrap();
+    for _ in 0..100 {
+        // The queue of the receiver is full whenever the sender has its turn.
+        while world.of(&bob).command(Ask::Move(bob.clone(), bob.clone(), 0), None, None, None).is_ok() {}
+        for (owner, _) in &mut world.nodes {
+            let _ = owner.poll(&mut Context::from_waker(Waker::noop()));
+        }
+        world.clock.advance_ms(10);
+    }
+    let came = world.nodes[1].0.dump().unwrap().1.into_iter().find(|(_, key, ..)| *key == bob.to_bytes());
+    assert_eq!(came.map(|(.., value)| value), Some(5i64.to_bytes()));
+}

@@ -14,10 +14,11 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Owner;
+use super::outbox::ON_THE_WAY_MAX;
 use crate::effects::Delivery;
 use crate::message::{Message, ReplyTo};
 use crate::phase::{Event, Phase};
-use crate::{Failure, Index, IndexWatched, Partition, Reply, Subscription, Watched};
+use crate::{Failure, Index, IndexWatched, OwnerSettings, Partition, Reply, Subscription, Watched};
 
 /// An order from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,15 +66,28 @@ pub type IndexWatchReceiver<P> = oneshot::Receiver<Reply<IndexWatched, <P as Par
 /// Reaches the owner of a partition. Cheap to clone.
 pub struct Handle<P: Partition> {
     send: mpsc::Sender<Message<P>>,
+    /// Places in the queue that are kept for effects.
+    kept: usize,
     orders: mpsc::Sender<Control>,
     shared: Arc<Shared>,
     names: StoreNames,
+}
+
+/// Where messages wait for the owner, with so many places that are kept for effects.
+pub(super) type Queue<P> = (mpsc::Sender<Message<P>>, usize);
+
+/// A queue as the settings say, and its other end.
+pub(super) fn queue<P: Partition>(settings: &OwnerSettings) -> (Queue<P>, mpsc::Receiver<Message<P>>) {
+    let kept = settings.effect_window.min(ON_THE_WAY_MAX);
+    let (send, mailbox) = mpsc::channel(settings.queue_max.saturating_add(kept));
+    ((send, kept), mailbox)
 }
 
 impl<P: Partition> Clone for Handle<P> {
     fn clone(&self) -> Handle<P> {
         Handle {
             send: self.send.clone(),
+            kept: self.kept,
             orders: self.orders.clone(),
             shared: Arc::clone(&self.shared),
             names: self.names.clone(),
@@ -83,12 +97,12 @@ impl<P: Partition> Clone for Handle<P> {
 
 impl<P: Partition> Handle<P> {
     pub(super) fn new(
-        send: mpsc::Sender<Message<P>>,
+        (send, kept): Queue<P>,
         orders: mpsc::Sender<Control>,
         shared: Arc<Shared>,
         names: StoreNames,
     ) -> Handle<P> {
-        Handle { send, orders, shared, names }
+        Handle { send, kept, orders, shared, names }
     }
 
     /// Gives an order. It is dropped if four wait already. One to take over that comes while the owner does so already counts for
@@ -205,6 +219,11 @@ impl<P: Partition> Handle<P> {
     }
 
     pub(crate) fn submit(&self, message: Message<P>) -> Result<(), Failure<P::Error>> {
+        // However many ask, effects still come. Who asks at the very same time may take a place of theirs; not all can.
+        let is_effect = matches!(message, Message::Effect(_));
+        if !is_effect && self.send.capacity() <= self.kept && !self.send.is_closed() {
+            return Err(Failure::Overloaded);
+        }
         self.send.try_send(message).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Failure::Unavailable,

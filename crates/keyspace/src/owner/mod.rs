@@ -310,7 +310,7 @@ impl<P: Partition> Owner<P> {
         Self::prepare(&mut state, &settings)?;
         state.assume_leases(settings.lease_ms, clock.elapsed());
         let (send_order, orders) = mpsc::channel(4);
-        let (send, mailbox) = mpsc::channel(settings.queue_max);
+        let (send, mailbox) = handle::queue(&settings);
         let status = Arc::new(handle::Shared::default());
         let handle = Handle::new(send, send_order, Arc::clone(&status), state.names().clone());
         let metrics = metrics::Metrics::new(&name);

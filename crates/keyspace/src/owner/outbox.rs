@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::effects::{Delivered, Delivery, Links, Receipt, Returned};
 
 /// Effects on their way to all receivers, at most: so many may come back at once.
-const ON_THE_WAY_MAX: usize = 4096;
+pub(super) const ON_THE_WAY_MAX: usize = 4096;
 /// Effects that are done and cleared in one group, at most.
 pub(super) const CLEARS_MAX: usize = 256;
 
