@@ -125,8 +125,11 @@ impl<P: Partition, K: Decode, V: Decode> KeyspaceScan<P, K, V> {
     /// The same scan, of at most `entries` from here on.
     #[must_use]
     pub fn limit(mut self, entries: usize) -> KeyspaceScan<P, K, V> {
-        self.left = self.left.min(entries);
-        self.sources.iter_mut().for_each(|source| source.limit(entries));
+        // What is merged counts already, and is given first.
+        self.merged.truncate(entries);
+        let rest = entries - self.merged.len();
+        self.left = self.left.min(rest);
+        self.sources.iter_mut().for_each(|source| source.limit(rest));
         self
     }
 

@@ -86,6 +86,29 @@ fn a_limit_counts_for_what_was_asked_for_before() {
 }
 
 #[test]
+fn a_limit_counts_for_what_is_merged_and_not_given() {
+    for (limit, left) in [(0, &[][..]), (1, &["0"]), (3, &["0", "1", "2"])] {
+        let mut world = World::serving_from(
+            MemoryStore::new(Limits::default()),
+            OwnerSettings { queue_max: 1, ..small() },
+        );
+        world.fill((0..10).map(|n| n.to_string()));
+        let mut scan = world.router(RouterSettings::default()).scan(&TABLE, &KeyRange::all(), None);
+        assert!(begin(scan.next()).is_none());
+        world.settle();
+        world.tell(Vec::new());
+        assert_eq!(begin(scan.next()), Some(Some(Err(Failure::Overloaded))));
+        world.settle();
+        let mut scan = scan.limit(limit);
+        let mut found = Vec::new();
+        while let Some(entries) = world.drive(scan.next()) {
+            found.extend(entries.unwrap());
+        }
+        assert_eq!(keys(&found), left);
+    }
+}
+
+#[test]
 fn a_scan_that_is_dropped_makes_room_at_once() {
     let mut world = world();
     for round in 0..20 {
