@@ -104,6 +104,26 @@ fn a_uuid_of_sixteen_bytes_is_a_text_in_plain_json() {
 }
 
 #[test]
+fn numbers_that_do_not_fit_are_refused() {
+    let check = |schema: &str, json: &str, fits: bool| {
+        let schema = Schema::parse(schema).unwrap();
+        assert_eq!(read(json, &schema, JsonForm::Plain).is_some(), fits, "{json} as {schema}");
+    };
+    check(r#""int""#, "2147483647", true);
+    check(r#""int""#, "2147483648", false);
+    check(r#""int""#, "1.0", false);
+    check(r#""long""#, "-9223372036854775808", true);
+    check(r#""long""#, "9223372036854775808", false);
+    check(r#""float""#, "3.4e38", true);
+    check(r#""float""#, "3.5e38", false);
+    check(r#""float""#, r#""Infinity""#, true);
+    check(r#""double""#, "1e308", true);
+    check(r#""double""#, "1e309", false);
+    check(r#""double""#, r#""inf""#, false);
+    check(r#""double""#, "7", true);
+}
+
+#[test]
 fn the_originals_wrapper_goes_on_and_comes_off() {
     let wrapped = json::wrapped("shop.Order", r#"{"id":1}"#);
     assert_eq!(wrapped, r#"{"type":"shop.Order","data":{"id":1}}"#);

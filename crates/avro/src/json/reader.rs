@@ -199,10 +199,12 @@ impl<'a> JsonReader<'a> {
     }
 
     #[inline]
-    fn floating<T: FromStr>(&mut self) -> Result<T, Error> {
+    fn floating<T: FromStr + Into<f64> + Copy>(&mut self) -> Result<T, Error> {
         if self.next_byte() != Some(b'"') {
             let text = self.number()?;
-            return text.parse().map_err(|_| self.wrong(format_args!("{text} is no number")));
+            // One that is too large would become an infinity, which has a name of its own.
+            let finite = text.parse().ok().filter(|value: &T| (*value).into().is_finite());
+            return finite.ok_or_else(|| self.wrong(format_args!("{text} is out of range")));
         }
         let text = self.string()?;
         let special = matches!(&*text, "NaN" | "Infinity" | "-Infinity");

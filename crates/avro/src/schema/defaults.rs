@@ -1,6 +1,7 @@
 //! Defaults of fields: from the JSON of a schema to the bytes of a value.
 
 use std::collections::HashMap;
+use std::str::FromStr;
 
 use super::{Type, TypeId, TypeKind};
 use crate::error::Error;
@@ -137,9 +138,9 @@ impl DefaultEncoder<'_> {
 }
 
 /// A number, or what Java writes for those that JSON does not have.
-fn number<T: std::str::FromStr>(json: &Json) -> Option<T> {
+fn number<T: FromStr + Into<f64> + Copy>(json: &Json) -> Option<T> {
     match json {
-        Json::Number(text) => text.parse().ok(),
+        Json::Number(text) => text.parse().ok().filter(|value: &T| (*value).into().is_finite()),
         Json::String(text) if matches!(&**text, "NaN" | "Infinity" | "-Infinity") => text.parse().ok(),
         _ => None,
     }
