@@ -272,6 +272,22 @@ fn an_older_record_is_read_by_a_plan_as_the_generic_value_is() {
 }
 
 #[test]
+fn a_field_added_at_the_end_has_its_default() {
+    #[derive(Debug, PartialEq, Record)]
+    #[avro(name = "Line", namespace = "shop")]
+    struct LongerLine {
+        sku: String,
+        count: u32,
+        note: Option<String>,
+        #[avro(default = 9)]
+        price: i64,
+    }
+    let plan = RecordPlan::<LongerLine>::new(Line::schema()).unwrap();
+    let found = plan.decode(&Line { sku: "s".into(), count: 1 }.to_avro()).unwrap();
+    assert_eq!(found, LongerLine { sku: "s".into(), count: 1, note: None, price: 9 });
+}
+
+#[test]
 fn bytes_are_kept_where_they_may_be() {
     let bytes = Bytes::from(order().to_avro());
     let plan = RecordPlan::<Order>::new(Order::schema()).unwrap();

@@ -158,6 +158,10 @@ fn a_plan_knows_whether_the_bytes_are_the_same() {
     };
     check(&list("int"), &list("int"), true);
     check(&list("int"), &list("long"), false);
+    let (a, b) = (r#"{"name": "a", "type": "int"}"#, r#"{"name": "b", "type": "int", "default": 1}"#);
+    check(&record(a), &record(&format!("{a}, {b}")), false);
+    check(&record(&format!("{a}, {b}")), &record(a), false);
+    check(&record(&format!("{a}, {b}")), &record(&format!("{b}, {a}")), false);
     check(r#"["null", "int"]"#, r#"["null", "int", "string"]"#, true);
     check(r#"["null", "int"]"#, r#"["int", "null"]"#, false);
     check("\"int\"", r#"["int"]"#, false);
