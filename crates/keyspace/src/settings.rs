@@ -123,6 +123,7 @@ impl OwnerSettings {
             index_step_max: self.index_step_max.max(1),
             effect_window: self.effect_window.max(1),
             outbox_max: self.outbox_max.max(1),
+            effect_clear_ms: self.effect_clear_ms.max(1),
             ..self
         }
     }

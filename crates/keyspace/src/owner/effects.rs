@@ -442,6 +442,7 @@ impl<P: Partition> Owner<P> {
         let (now, rest) = (self.polled_at(), Duration::from_millis(self.settings.retry_ms));
         let early = self.removed(Protection::ClearAfterDone);
         let mut moved = self.outbox.poll(cx, now, rest);
+        self.metrics.effects_astray.increment(std::mem::take(&mut self.outbox.astray));
         if early {
             self.outbox.clear_early(now);
         }

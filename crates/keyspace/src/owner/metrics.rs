@@ -12,7 +12,7 @@
 //! | `affinity_partition_gaps_total` | counter | appends of others that were found |
 //! | `affinity_partition_unindexed_total` | counter | values in the log that an index could not take |
 //! | `affinity_partition_effects_dropped_total` | counter | answers and refusals that their handler refused, and refusals that are too large here |
-//! | `affinity_partition_effects_astray_total` | counter | tries to send a delayed effect whose keyspace is not there |
+//! | `affinity_partition_effects_astray_total` | counter | tries to send an effect whose keyspace or partition is not there |
 //! | `affinity_partition_sagas_stuck_total` | counter | sagas that could not go on |
 //! | `affinity_partition_repairs_total` | counter | keys written again after a stale record |
 //! | `affinity_partition_expired_total` | counter | values deleted since they had expired |

@@ -37,6 +37,8 @@ pub(super) struct Outbox {
     pub(super) done: Vec<(PartitionName, u64)>,
     /// When the first of them was done.
     pub(super) done_since: Option<Duration>,
+    /// Tries to send an effect whose partition is not there, since they were counted last.
+    pub(super) astray: u64,
     /// Effects whose time has not come, or that could not be sent then, by when they are to be sent.
     delayed: BTreeSet<(EventTime, String)>,
     times: BTreeMap<String, EventTime>,
@@ -68,6 +70,7 @@ impl Outbox {
             resting: BTreeSet::new(),
             done: Vec::new(),
             done_since: None,
+            astray: 0,
             delayed: BTreeSet::new(),
             times: BTreeMap::new(),
         }
@@ -213,6 +216,9 @@ impl Outbox {
             return false;
         }
         let moved = !batch.is_empty();
+        if self.links.partitions(&to.keyspace).is_none_or(|partitions| to.partition.0 >= partitions) {
+            self.astray += batch.len() as u64;
+        }
         for (number, effect) in batch {
             let receipt = Receipt {
                 to: to.clone(),
