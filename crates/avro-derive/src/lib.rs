@@ -74,6 +74,38 @@ fn derive(input: &DeriveInput) -> Result<TokenStream, Error> {
                 &SCHEMA
             }
         }
+
+        #[automatically_derived]
+        impl ::affinity_avro::derived::Encode for #ident {
+            const FRAMES: ::std::option::Option<::affinity_avro::derived::FrameType> =
+                ::std::option::Option::Some(::affinity_avro::derived::frame_type::<#ident>());
+
+            fn encode(&self, out: &mut ::std::vec::Vec<u8>) {
+                ::affinity_avro::derived::put_single_object(self, out);
+            }
+
+            #[inline]
+            fn encode_body(&self, out: &mut ::std::vec::Vec<u8>) {
+                ::affinity_avro::Datum::encode(self, out);
+            }
+        }
+
+        #[automatically_derived]
+        impl ::affinity_avro::derived::Decode for #ident {
+            fn decode(
+                bytes: &[u8],
+            ) -> ::std::result::Result<Self, ::affinity_avro::derived::CodecError> {
+                ::affinity_avro::derived::take_single_object(bytes)
+            }
+
+            #[inline]
+            fn decode_body(
+                body: &[u8],
+                schema: ::std::option::Option<::affinity_avro::derived::OtherSchema<'_>>,
+            ) -> ::std::result::Result<Self, ::affinity_avro::derived::CodecError> {
+                ::affinity_avro::derived::take_body(body, schema)
+            }
+        }
     })
 }
 

@@ -32,6 +32,7 @@ mod error;
 mod frame;
 pub mod json;
 mod limits;
+mod places;
 mod plan;
 mod reader;
 mod schema;
@@ -66,5 +67,8 @@ pub mod derived {
     pub use crate::datum::{all_differ, foreign_plan, missing_in_json, schema_of};
     pub use crate::describe::{FieldOf, Named, SchemaWriter};
     pub use crate::json::{JsonReader, JsonWriter};
+    pub use crate::places::{frame_type, put_single_object, take_body, take_single_object};
     pub use crate::writer::put_long;
+    pub use affinity_types::codec::{CodecError, Decode, Encode};
+    pub use affinity_types::format::{FrameType, OtherSchema};
 }

@@ -11,6 +11,7 @@ use affinity_memstore::{Expiring, Scan, StoreId};
 use affinity_state::{IndexChange, Pending, PendingValue, State, StoreNames};
 use affinity_types::codec::{Decode, Encode, Room};
 use affinity_types::effect::EffectKind;
+use affinity_types::format::{Format, StoreFormat};
 use affinity_types::{EventTime, Key, Record, RecordKind, Sequence, Version};
 use bytes::Bytes;
 use thiserror::Error;
@@ -38,6 +39,17 @@ pub struct View<'a> {
     expired: RefCell<Vec<Expiring>>,
     scratch: &'a Scratch,
 }
+
+/// A store, and how its keys and values look.
+#[derive(Clone, Copy)]
+struct StorePlace<'a> {
+    id: StoreId,
+    format: &'a StoreFormat,
+}
+
+/// Why a store's types cannot be used.
+const UNBOUND: &str =
+    "the partition was opened without the formats of a store of records, or with formats of another";
 
 /// Room that the views of a partition use one after the other.
 #[derive(Default)]
@@ -109,8 +121,8 @@ impl<'a> View<'a> {
 
     /// The version of a key's value: the tag to hold against later.
     pub fn version<K: Encode + ?Sized, V>(&self, store: &Store<K, V>, key: &K) -> Option<Version> {
-        let id = self.id(store.name())?;
-        self.read(id, key, |_| ()).map(|(_, version)| version)
+        let place = self.place(store)?;
+        self.read(place, key, |_| ()).map(|(_, version)| version)
     }
 
     fn look_up<K: Encode + ?Sized, V: Decode>(
@@ -118,21 +130,21 @@ impl<'a> View<'a> {
         store: &Store<K, V>,
         key: &K,
     ) -> Option<(Option<V>, Version)> {
-        let id = self.id(store.name())?;
-        self.read(id, key, |bytes| self.decode(store.name(), bytes))
+        let place = self.place(store)?;
+        self.read(place, key, |bytes| self.decode(store.name(), &place.format.value, bytes))
     }
 
     /// Reads a key that is there and has not expired.
     fn read<K: Encode + ?Sized, T>(
         &self,
-        store: StoreId,
+        place: StorePlace<'_>,
         key: &K,
         take: impl FnOnce(&[u8]) -> T,
     ) -> Option<(T, Version)> {
         let mut encoded = self.scratch.key.borrow_mut();
         encoded.clear();
-        key.encode(&mut encoded);
-        self.read_bytes(store, &encoded, take)
+        place.format.key.encode(key, &mut encoded);
+        self.read_bytes(place.id, &encoded, take)
     }
 
     fn read_bytes<T>(
@@ -166,9 +178,25 @@ impl<'a> View<'a> {
         false
     }
 
-    fn decode<V: Decode>(&self, store: &str, bytes: &[u8]) -> Option<V> {
-        let decoded = V::decode_within(bytes, &mut self.scratch.room.borrow_mut());
+    fn decode<V: Decode>(&self, store: &str, format: &Format, bytes: &[u8]) -> Option<V> {
+        let decoded = format.decode_within::<V>(bytes, &mut self.scratch.room.borrow_mut());
         decoded.map_err(|error| self.fail(format!("a value of store {store}: {error}"))).ok()
+    }
+
+    /// Where keys of this type are.
+    fn place<K: Encode + ?Sized, V>(&self, store: &Store<K, V>) -> Option<StorePlace<'a>> {
+        let id = self.id(store.name())?;
+        let format = self.state.names().format(id);
+        self.fits::<K>(&format.key).then_some(StorePlace { id, format })
+    }
+
+    /// Whether a type is written as the format says.
+    fn fits<T: Encode + ?Sized>(&self, format: &Format) -> bool {
+        let fits = T::FRAMES.is_some() == format.frames().is_some();
+        if !fits {
+            self.refuse(Failure::Invalid(UNBOUND));
+        }
+        fits
     }
 
     fn id(&self, store: &str) -> Option<StoreId> {
@@ -306,8 +334,10 @@ impl<'a> Master<'a> {
 
     /// The value of a key, as this command has left it so far.
     pub fn get<K: Encode + ?Sized, V: Decode>(&self, store: &Store<K, V>, key: &K) -> Option<V> {
-        match self.changed(store.name(), key) {
-            Some(change) => self.view.decode(store.name(), change.value.as_ref()?),
+        match self.changed(store, key) {
+            Some((change, place)) => {
+                self.view.decode(store.name(), &place.format.value, change.value.as_ref()?)
+            }
             None => self.view.get(store, key),
         }
     }
@@ -317,12 +347,18 @@ impl<'a> Master<'a> {
         self.view.version(store, key)
     }
 
-    fn changed<K: Encode + ?Sized>(&self, store: &str, key: &K) -> Option<&Change> {
+    fn changed<K: Encode + ?Sized, V>(
+        &self,
+        store: &Store<K, V>,
+        key: &K,
+    ) -> Option<(&Change, StorePlace<'_>)> {
         if self.changes.is_empty() {
             return None;
         }
-        let (id, key) = (self.view.id(store)?, key.to_bytes());
-        self.changes.iter().find(|change| change.store == id && change.key == key)
+        let place = self.view.place(store)?;
+        let key = place.format.key.to_bytes(key);
+        let change = self.changes.iter().find(|change| change.store == place.id && change.key == key)?;
+        Some((change, place))
     }
 
     /// Gives a key a new value, which expires if the store's values do: so long after [`now`](Master::now).
@@ -363,12 +399,18 @@ impl<'a> Master<'a> {
         times: Times,
     ) {
         let alive = times.expires.is_none_or(|expires| expires > self.now());
-        self.change(store.name(), key.to_bytes(), alive.then(|| value.to_bytes()), times);
+        let Some(StorePlace { id, format }) = self.view.place(store) else { return };
+        if self.view.fits::<V>(&format.value) {
+            let value = alive.then(|| format.value.to_bytes(value));
+            self.change(id, format.key.to_bytes(key), value, times);
+        }
     }
 
     /// Removes a key, which need not be there.
     pub fn delete<K: Encode + ?Sized, V>(&mut self, store: &Store<K, V>, key: &K) {
-        self.change(store.name(), key.to_bytes(), None, Times::default());
+        if let Some(StorePlace { id, format }) = self.view.place(store) {
+            self.change(id, format.key.to_bytes(key), None, Times::default());
+        }
     }
 
     /// Gives a key a new value if the one that it had when this command began is as `condition` says.
@@ -397,8 +439,8 @@ impl<'a> Master<'a> {
     /// Sends an event to the watchers of a key, after this command's changes are acknowledged and in order with them.
     /// It is not stored: who does not watch then never sees it.
     pub fn send<K: Encode + ?Sized, V>(&mut self, store: &Store<K, V>, key: &K, event: &impl Encode) {
-        if let Some(id) = self.view.id(store.name()) {
-            self.events.push((id, key.to_bytes(), event.to_bytes()));
+        if let Some(StorePlace { id, format }) = self.view.place(store) {
+            self.events.push((id, format.key.to_bytes(key), event.to_bytes()));
         }
     }
 
@@ -468,8 +510,7 @@ impl<'a> Master<'a> {
         self.view.fail(what);
     }
 
-    fn change(&mut self, store: &str, key: Bytes, value: Option<Bytes>, times: Times) {
-        let Some(store) = self.view.id(store) else { return };
+    fn change(&mut self, store: StoreId, key: Bytes, value: Option<Bytes>, times: Times) {
         match self.changes.iter_mut().find(|change| change.store == store && change.key == key) {
             Some(change) => (change.value, change.times) = (value, times),
             None => self.changes.push(Change { store, key, value, times }),

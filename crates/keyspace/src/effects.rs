@@ -20,6 +20,7 @@ use std::sync::{PoisonError, RwLock};
 use affinity_cluster::PartitionName;
 use affinity_types::codec::{CodecError, Decode, Encode};
 use affinity_types::effect::{Effect, EffectKind};
+use affinity_types::format::Format;
 use affinity_types::{EventTime, Key};
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -86,7 +87,7 @@ impl Incoming<'_> {
     /// # Errors
     /// If the bytes are not those of such a key.
     pub fn key<K: Decode>(&self) -> Result<K, CodecError> {
-        K::decode(&self.effect.key)
+        K::decode_body(&self.effect.key, None)
     }
 
     /// The message; of an answer the answer, of a refusal the message that was refused.
@@ -143,7 +144,7 @@ impl Emitted {
         Emitted {
             to: To::Keyspace(to.keyspace().into()),
             kind: EffectKind::Tell,
-            key: key.to_bytes(),
+            key: key.to_body(),
             tag: Bytes::new(),
             message: message.to_bytes(),
             reason: String::new(),
@@ -222,6 +223,11 @@ pub trait Links: Send + Sync + 'static {
     /// How many partitions a keyspace has; `None` if there is no such keyspace.
     fn partitions(&self, keyspace: &str) -> Option<u32>;
 
+    /// How the keys of a keyspace's main store look: an effect brings the key without the head that its partition is told by.
+    fn keys(&self, _keyspace: &str) -> Format {
+        Format::Plain
+    }
+
     /// Brings an effect to the owner of `to`, or drops it. Does not wait.
     fn deliver(&self, to: &PartitionName, delivery: Delivery);
 }
@@ -236,10 +242,16 @@ pub struct Keyspaces {
 }
 
 trait Deliver: Send + Sync {
+    fn keys(&self) -> Format;
+
     fn deliver(&self, delivery: Delivery);
 }
 
 impl<P: Partition> Deliver for Handle<P> {
+    fn keys(&self) -> Format {
+        self.main_format().key.clone()
+    }
+
     fn deliver(&self, delivery: Delivery) {
         Handle::deliver(self, delivery);
     }
@@ -265,6 +277,12 @@ impl Links for Keyspaces {
         u32::try_from(keyspaces.get(keyspace)?.len()).ok()
     }
 
+    fn keys(&self, keyspace: &str) -> Format {
+        let keyspaces = self.keyspaces.read().unwrap_or_else(PoisonError::into_inner);
+        let handle = keyspaces.get(keyspace).and_then(|handles| handles.first());
+        handle.map_or(Format::Plain, |handle| handle.keys())
+    }
+
     fn deliver(&self, to: &PartitionName, delivery: Delivery) {
         let keyspaces = self.keyspaces.read().unwrap_or_else(PoisonError::into_inner);
         let handle = keyspaces.get(&*to.keyspace).and_then(|handles| handles.get(to.partition.0 as usize));
@@ -277,5 +295,9 @@ impl Links for Keyspaces {
 /// The partition of `keyspace` that an effect for `key` goes to.
 pub(crate) fn receiver(links: &dyn Links, keyspace: &str, key: &Bytes) -> Option<PartitionName> {
     let partitions = links.partitions(keyspace).filter(|count| *count > 0)?;
-    Some(PartitionName::new(keyspace, Key::new(key.clone()).partition(partitions)))
+    let key = match links.keys(keyspace) {
+        Format::Plain => key.clone(),
+        keys @ Format::Frames(_) => [&keys.head()[..], key].concat().into(),
+    };
+    Some(PartitionName::new(keyspace, Key::new(key).partition(partitions)))
 }

@@ -10,12 +10,14 @@ use affinity_state::{
 };
 use affinity_types::codec::{Decode, Encode};
 use affinity_types::effect::{Effect, EffectKind};
+use affinity_types::format::{Format, Frames, StoreFormat, StoreTypes};
 use affinity_types::{Epoch, EventTime, PartitionId, Sequence, TopicId, Version};
 use bytes::Bytes;
 
 use crate::context::{Change, Done, Scratch, Times, judge, pending_entry};
 use crate::effects::{Emitted, To};
 use crate::index::definitions;
+use crate::partition::store_types;
 use crate::random::Random;
 use crate::saga::{self, Pass};
 use crate::{Destination, Failure, Incoming, Master, Partition, Refused, Reply, Store, View};
@@ -169,13 +171,23 @@ impl Sent {
 }
 
 impl<P: Partition> Harness<P> {
-    /// An empty partition at time 0 whose chance begins at `seed`.
+    /// An empty partition at time 0 whose chance begins at `seed`. Stores of records have made-up ids.
     ///
     /// # Panics
     /// If the partition has no store, or more than can be told apart.
     #[must_use]
     pub fn new(partition: P, seed: u64) -> Harness<P> {
-        let names = StoreNames::new(P::STORES, 0);
+        Harness::with_formats(partition, seed, &formats(&store_types::<P>()))
+    }
+
+    /// The same, whose stores of records have these formats: those of an earlier version of a record perhaps, with what has been learned of
+    /// it.
+    ///
+    /// # Panics
+    /// As [`new`](Harness::new).
+    #[must_use]
+    pub fn with_formats(partition: P, seed: u64, formats: &[(&str, StoreFormat)]) -> Harness<P> {
+        let names = StoreNames::new(P::STORES, 0).with_formats(formats);
         let memstore = Box::new(MemoryStore::new(Limits::default()));
         let settings = RequestSettings::default();
         let definitions = definitions(P::INDICES, &names);
@@ -237,7 +249,9 @@ impl<P: Partition> Harness<P> {
         let id = id.unwrap_or_else(|| panic!("store {} is not among the partition's", store.name()));
         let expires = store.time_to_live_ms().map(|ms| self.now().plus_ms(ms));
         let times = Times { event_time: None, expires };
-        let change = Change { store: id, key: key.to_bytes(), value: Some(value.to_bytes()), times };
+        let format = self.state.names().format(id);
+        let (key, value) = (format.key.to_bytes(key), Some(format.value.to_bytes(value)));
+        let change = Change { store: id, key, value, times };
         let indexed = self.indexed(&change);
         let failed = self.apply(vec![change], indexed);
         assert!(failed.is_none(), "the value of store {} was not taken: {failed:?}", store.name());
@@ -256,7 +270,7 @@ impl<P: Partition> Harness<P> {
         key: &K,
         message: &M,
     ) -> Outcome<Bytes, Refused> {
-        let effect = coming(EffectKind::Ask, key.to_bytes(), message.to_bytes());
+        let effect = coming(EffectKind::Ask, key.to_body(), message.to_bytes());
         let from = PartitionName::new("harness", PartitionId(0));
         self.run(|partition, cx| partition.effect(cx, &Incoming { from: &from, effect: &effect }))
     }
@@ -358,6 +372,23 @@ impl<P: Partition> Harness<P> {
         self.look(|view| view.get(store, key))
     }
 
+    /// A change as an outcome shows it: a new value of a key, or its removal. Of stores of records [`Changed::put`] does not know the ids.
+    ///
+    /// # Panics
+    /// If the store is not among the partition's.
+    pub fn changed<K: Encode + ?Sized, V: Encode>(
+        &self,
+        store: &Store<K, V>,
+        key: &K,
+        value: Option<&V>,
+    ) -> Changed {
+        let id = self.state.names().id(store.name());
+        let id = id.unwrap_or_else(|| panic!("store {} is not among the partition's", store.name()));
+        let format = self.state.names().format(id);
+        let value = value.map(|value| format.value.to_bytes(value));
+        Changed { store: store.name(), key: format.key.to_bytes(key), value, expires: None }
+    }
+
     /// The version of a key's value, as handlers see it: it grows with every change.
     ///
     /// # Panics
@@ -397,7 +428,8 @@ impl<P: Partition> Harness<P> {
             return Some(error.to_string());
         }
         self.sequence = version.sequence;
-        crate::listen::tell(&self.partition, &self.state.take_heard(), true);
+        let heard = self.state.take_heard();
+        crate::listen::tell(&self.partition, self.state.names(), &heard, true);
         None
     }
 }
@@ -406,6 +438,20 @@ impl<P: Partition> Harness<P> {
 fn coming(kind: EffectKind, key: Bytes, message: Bytes) -> Effect {
     let (to, reason) = (String::new(), String::new());
     Effect { kind, to, key, tag: Bytes::new(), message, reason, due: EventTime(0) }
+}
+
+/// Formats with ids from 1, in the order of the stores: a key's, a value's.
+fn formats(stores: &[StoreTypes]) -> Vec<(&'static str, StoreFormat)> {
+    let mut ids = 1..;
+    let mut formats = Vec::new();
+    for StoreTypes { name, key, value } in stores {
+        let mut id = || ids.next().unwrap_or(u32::MAX);
+        let key = key.map_or(Format::Plain, |_| Format::Frames(Frames::fixed(id())));
+        let value =
+            value.map_or(Format::Plain, |frames| Format::Frames(Frames::new(id(), (frames.readers)())));
+        formats.push((*name, StoreFormat { key, value }));
+    }
+    formats
 }
 
 /// Values deleted in one group, at most.

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use affinity_state::{IndexDefinition, StoreNames};
 use affinity_types::codec::{CodecError, Decode, Encode};
+use affinity_types::format::Format;
 
 use crate::Store;
 
@@ -83,6 +84,10 @@ impl<K: ?Sized, V, I> Index<K, V, I> {
     pub const fn name(&self) -> &'static str {
         self.name
     }
+
+    pub(crate) fn store_name(&self) -> &'static str {
+        self.store
+    }
 }
 
 /// An index of any types.
@@ -95,11 +100,11 @@ pub trait Indexed: Send + Sync + 'static {
     fn store(&self) -> &'static str;
     /// Whether an index key has one key at most.
     fn is_unique(&self) -> bool;
-    /// Shows the index keys of a value.
+    /// Shows the index keys of a value of this format.
     ///
     /// # Errors
     /// If the bytes are not those of a value, or the function panics.
-    fn keys(&self, value: &[u8], show: &mut dyn FnMut(&[u8])) -> Result<(), CodecError>;
+    fn keys(&self, value: &[u8], format: &Format, show: &mut dyn FnMut(&[u8])) -> Result<(), CodecError>;
 }
 
 impl<K: ?Sized + 'static, V: Decode + 'static, I: Encode + 'static> Indexed for Index<K, V, I> {
@@ -119,10 +124,10 @@ impl<K: ?Sized + 'static, V: Decode + 'static, I: Encode + 'static> Indexed for 
         self.unique
     }
 
-    fn keys(&self, value: &[u8], show: &mut dyn FnMut(&[u8])) -> Result<(), CodecError> {
+    fn keys(&self, value: &[u8], format: &Format, show: &mut dyn FnMut(&[u8])) -> Result<(), CodecError> {
         let shown = catch_unwind(AssertUnwindSafe(|| {
             let mut bytes = Vec::new();
-            for key in (self.keys)(&V::decode(value)?) {
+            for key in (self.keys)(&format.decode(value)?) {
                 bytes.clear();
                 key.encode(&mut bytes);
                 show(&bytes);
@@ -150,7 +155,9 @@ pub(crate) fn definitions(
         let index = *index;
         let store = names.id(index.store());
         let store = store.unwrap_or_else(|| panic!("store {} is not among the partition's", index.store()));
-        let keys = Box::new(move |value: &[u8], show: &mut dyn FnMut(&[u8])| index.keys(value, show));
+        let format = names.format(store).value.clone();
+        let keys =
+            Box::new(move |value: &[u8], show: &mut dyn FnMut(&[u8])| index.keys(value, &format, show));
         IndexDefinition { name: index.name(), version: index.version(), store, keys }
     };
     indices.iter().map(definition).collect()

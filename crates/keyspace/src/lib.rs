@@ -33,7 +33,7 @@ pub use message::{IndexWatched, Subscription, Watched};
 #[cfg(feature = "mutants")]
 pub use owner::Protection;
 pub use owner::{Control, Entry, Handle, IndexWatchReceiver, Owner, Parts, Schemas, Status, WatchReceiver};
-pub use partition::{Partition, Store};
+pub use partition::{AnyStore, Partition, Store, store_types};
 pub use range::KeyRange;
 pub use router::{KeyspaceScan, Router, RouterParts, RouterSettings, Sleep, Timer};
 pub use saga::{

@@ -2,8 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use affinity_state::{Heard, HeardValue};
+use affinity_state::{Heard, HeardValue, StoreNames};
 use affinity_types::codec::{CodecError, Decode, Encode};
+use affinity_types::format::StoreFormat;
 use affinity_types::{EventTime, Version};
 
 use crate::index::OwnedKey;
@@ -13,6 +14,7 @@ use crate::{Partition, Store};
 #[derive(Clone, Copy, Debug)]
 pub struct Applied<'a> {
     store: &'static str,
+    format: &'a StoreFormat,
     heard: &'a Heard,
     serving: bool,
 }
@@ -74,7 +76,7 @@ impl<'a> Applied<'a> {
 
     /// Whether it is the change of this key: what a listener to one key asks.
     pub fn is<K: Encode + ?Sized, V>(&self, store: &Store<K, V>, key: &K) -> bool {
-        self.store == store.name() && key.to_bytes() == self.heard.key
+        self.store == store.name() && self.format.key.to_bytes(key) == self.heard.key
     }
 
     /// The change with its types, if it is one of this store.
@@ -85,21 +87,24 @@ impl<'a> Applied<'a> {
         &self,
         store: &Store<K, V>,
     ) -> Option<Result<AppliedValue<K::Owned, V>, CodecError>> {
-        let value =
-            |value: &Option<HeardValue>| value.as_ref().map(|value| V::decode(&value.bytes)).transpose();
+        let format = self.format;
+        let value = |value: &Option<HeardValue>| {
+            value.as_ref().map(|value| format.value.decode(&value.bytes)).transpose()
+        };
         let decode = || {
             let Heard { key, old, new, .. } = self.heard;
-            Ok(AppliedValue { key: K::Owned::decode(key)?, old: value(old)?, new: value(new)? })
+            Ok(AppliedValue { key: format.key.decode(key)?, old: value(old)?, new: value(new)? })
         };
         (self.store == store.name()).then(decode)
     }
 }
 
 /// Tells a partition what was applied. One that panics misses that change, and hears the next ones.
-pub(crate) fn tell<P: Partition>(partition: &P, heard: &[Heard], serving: bool) {
+pub(crate) fn tell<P: Partition>(partition: &P, names: &StoreNames, heard: &[Heard], serving: bool) {
     for heard in heard {
         let Some(store) = P::STORES.get(usize::from(heard.store.0)) else { continue };
-        let applied = Applied { store, heard, serving };
+        let format = names.format(heard.store);
+        let applied = Applied { store, format, heard, serving };
         if catch_unwind(AssertUnwindSafe(|| partition.changed(&applied))).is_err() {
             tracing::error!(store, version = %heard.version, "a listener has panicked");
         }

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use affinity_types::codec::{Decode, Encode};
+use affinity_types::format::StoreTypes;
 use bytes::Bytes;
 
 use crate::{AnySaga, Applied, Incoming, Indexed, Master, Refused, View};
@@ -15,6 +16,8 @@ use crate::{AnySaga, Applied, Incoming, Indexed, Master, Refused, View};
 pub trait Partition: Send + 'static {
     /// Names of the stores, the main store first.
     const STORES: &'static [&'static str];
+    /// The stores whose keys or values are records of a schema.
+    const RECORDS: &'static [&'static dyn AnyStore] = &[];
     /// The indices of the stores.
     const INDICES: &'static [&'static dyn Indexed] = &[];
     /// The sagas that handlers begin: where answers to their steps go.
@@ -78,6 +81,24 @@ pub trait Partition: Send + 'static {
     fn refused(&self, _cx: &mut Master<'_>, _effect: &Incoming<'_>) -> Result<(), Refused> {
         Ok(())
     }
+}
+
+/// A store of any types.
+pub trait AnyStore: Send + Sync + 'static {
+    /// Its name, and what its keys and values have for record frames.
+    fn types(&self) -> StoreTypes;
+}
+
+impl<K: Encode + ?Sized + 'static, V: Encode + 'static> AnyStore for Store<K, V> {
+    fn types(&self) -> StoreTypes {
+        StoreTypes { name: self.name, key: K::FRAMES, value: V::FRAMES }
+    }
+}
+
+/// What the stores of a partition's records have for record frames.
+#[must_use]
+pub fn store_types<P: Partition>() -> Vec<StoreTypes> {
+    P::RECORDS.iter().map(|store| store.types()).collect()
 }
 
 /// A store by its name, with the types of its keys and values.

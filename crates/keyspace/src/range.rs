@@ -5,10 +5,12 @@ use std::ops::{Bound, Range, RangeBounds};
 use affinity_memstore::{Direction, Scan, StoreId};
 use affinity_types::EventTime;
 use affinity_types::codec::Encode;
+use affinity_types::format::Format;
 
 /// A range of a store's keys, by the order of their bytes, and which way it is read.
 ///
-/// Integers are encoded big endian: those that are not negative lie in their own order.
+/// Integers are encoded big endian: those that are not negative lie in their own order. Records lie in the order of their Avro bytes, which is
+/// hardly ever that of what is in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRange {
     from: Bound<Vec<u8>>,
@@ -58,16 +60,21 @@ impl KeyRange {
         self.direction
     }
 
-    /// The range in a store.
-    pub(crate) fn of(self, store: StoreId) -> Scan {
+    /// The range in a store whose keys have this format.
+    pub(crate) fn of(self, store: StoreId, keys: &Format) -> Scan {
         let KeyRange { from, to, direction } = self;
-        Scan { store, from, to, direction, limit: usize::MAX }
+        let head = keys.head();
+        let behind = |bound: Bound<Vec<u8>>| match head.is_empty() {
+            true => bound,
+            false => bound.map(|key| [&head[..], &key].concat()),
+        };
+        Scan { store, from: behind(from), to: behind(to), direction, limit: usize::MAX }
     }
 }
 
 fn encoded<K: Encode + ?Sized>(key: &K) -> Vec<u8> {
     let mut bytes = Vec::new();
-    key.encode(&mut bytes);
+    key.encode_body(&mut bytes);
     bytes
 }
 
@@ -78,7 +85,7 @@ mod tests {
     #[test]
     fn a_range_holds_the_keys_between_its_bounds() {
         let check = |range: KeyRange, inside: &[&[u8]], outside: &[&[u8]]| {
-            let scan = range.of(StoreId::MAIN);
+            let scan = range.of(StoreId::MAIN, &Format::Plain);
             assert!(inside.iter().all(|key| scan.contains(key)), "{scan:?}");
             assert!(!outside.iter().any(|key| scan.contains(key)), "{scan:?}");
         };

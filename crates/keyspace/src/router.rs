@@ -85,7 +85,9 @@ impl<P: Partition> Router<P> {
 
     /// The partition that holds a key, as Kafka's default partitioner picks it.
     pub fn partition<K: Encode + ?Sized>(&self, key: &K) -> PartitionId {
-        Key::new(key.to_bytes()).partition(self.shared.partitions)
+        // There is one at least, and all have the same stores.
+        let keys = &self.shared.handles[0].main_format().key;
+        Key::new(keys.to_bytes(key)).partition(self.shared.partitions)
     }
 
     /// The id of a new request, issued now.
@@ -219,7 +221,7 @@ impl<P: Partition> Router<P> {
         within: Option<Duration>,
     ) -> Reply<Watched, P::Error> {
         let owner = self.owner_of(partition)?;
-        self.begin_within(owner.watch(store.name(), key.to_bytes()), within).await
+        self.begin_within(owner.watch(store.name(), owner.key_of(store, key)), within).await
     }
 
     /// Watches an index key in a given partition: who has it there now, and who enters and leaves after that. An index is a

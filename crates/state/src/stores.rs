@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use affinity_memstore::StoreId;
 use affinity_types::control::{Control, StoreKey};
+use affinity_types::format::{Format, StoreFormat};
 use affinity_types::{Key, RecordKind, effect};
 use bytes::Bytes;
 
@@ -15,7 +16,12 @@ const STORES_MAX: usize = 65_000;
 pub struct StoreNames {
     names: Arc<[Arc<str>]>,
     store_key_schema: u32,
+    /// In the order of the names.
+    formats: Arc<[StoreFormat]>,
 }
+
+/// That of stores which have no other.
+static PLAIN: StoreFormat = StoreFormat { key: Format::Plain, value: Format::Plain };
 
 impl StoreNames {
     /// The stores of a keyspace whose changelog gives the `StoreKey` schema this id.
@@ -25,7 +31,23 @@ impl StoreNames {
     #[must_use]
     pub fn new(names: &[&str], store_key_schema: u32) -> StoreNames {
         assert!(!names.is_empty() && names.len() <= STORES_MAX, "a keyspace has 1 to {STORES_MAX} stores");
-        StoreNames { names: names.iter().map(|name| Arc::from(*name)).collect(), store_key_schema }
+        let names: Arc<[Arc<str>]> = names.iter().map(|name| Arc::from(*name)).collect();
+        let formats = vec![StoreFormat::default(); names.len()].into();
+        StoreNames { names, store_key_schema, formats }
+    }
+
+    /// The same stores, of which some have formats: the names of others are passed over.
+    #[must_use]
+    pub fn with_formats(self, formats: &[(&str, StoreFormat)]) -> StoreNames {
+        let format = |name: &Arc<str>| formats.iter().find(|(of, _)| **of == **name);
+        let format = |name| format(name).map_or_else(StoreFormat::default, |(_, format)| format.clone());
+        StoreNames { formats: self.names.iter().map(format).collect(), ..self }
+    }
+
+    /// How the keys and values of a store look.
+    #[must_use]
+    pub fn format(&self, store: StoreId) -> &StoreFormat {
+        self.formats.get(usize::from(store.0)).unwrap_or(&PLAIN)
     }
 
     /// The number of the store `name`.

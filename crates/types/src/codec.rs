@@ -5,8 +5,14 @@
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
+use crate::format::{FrameType, OtherSchema};
+
 /// What can be written as bytes. Equal values give equal bytes.
 pub trait Encode {
+    /// What it has for record frames, if it has a schema. Such a type is written as frames at the places that have an id for it
+    /// ([`Format`](crate::format::Format)).
+    const FRAMES: Option<FrameType> = None;
+
     /// Appends the bytes.
     fn encode(&self, out: &mut Vec<u8>);
 
@@ -14,6 +20,18 @@ pub trait Encode {
     fn to_bytes(&self) -> Bytes {
         let mut out = Vec::new();
         self.encode(&mut out);
+        out.into()
+    }
+
+    /// Appends the body of a record frame; the bytes, of a type without a schema.
+    fn encode_body(&self, out: &mut Vec<u8>) {
+        self.encode(out);
+    }
+
+    /// The body alone.
+    fn to_body(&self) -> Bytes {
+        let mut out = Vec::new();
+        self.encode_body(&mut out);
         out.into()
     }
 }
@@ -40,6 +58,17 @@ pub trait Decode: Sized {
     /// As [`decode`](Decode::decode).
     fn decode_shared(bytes: Bytes) -> Result<Self, CodecError> {
         Self::decode(&bytes)
+    }
+
+    /// Reads the body of a record frame, which was written with the type's own schema or with another one.
+    ///
+    /// # Errors
+    /// If the body is none, or the other schema is not known.
+    fn decode_body(body: &[u8], schema: Option<OtherSchema<'_>>) -> Result<Self, CodecError> {
+        match schema {
+            None => Self::decode(body),
+            Some(other) => Err(CodecError(format!("schema {}, of a type without schemas", other.id))),
+        }
     }
 }
 

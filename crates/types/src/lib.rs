@@ -16,6 +16,7 @@ mod clock;
 pub mod codec;
 pub mod control;
 pub mod effect;
+pub mod format;
 mod group;
 mod key;
 mod murmur2;

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use affinity_keyspace::{Index, Indexed};
 use affinity_types::codec::CodecError;
+use affinity_types::format::Format;
 
 use crate::echoes::ECHOES;
 use crate::lists::Trail;
@@ -57,7 +58,7 @@ impl Indexed for ByLength {
         false
     }
 
-    fn keys(&self, value: &[u8], show: &mut dyn FnMut(&[u8])) -> Result<(), CodecError> {
-        Indexed::keys(&BY_LENGTH, value, show)
+    fn keys(&self, value: &[u8], format: &Format, show: &mut dyn FnMut(&[u8])) -> Result<(), CodecError> {
+        Indexed::keys(&BY_LENGTH, value, format, show)
     }
 }

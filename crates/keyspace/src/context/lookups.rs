@@ -8,6 +8,7 @@ use affinity_state::IndexChange;
 use affinity_state::indices::{Unindexable, ValueChange, entry_prefix, index_key_of, split_entry};
 use affinity_types::EventTime;
 use affinity_types::codec::{Decode, Encode};
+use affinity_types::format::Format;
 use bytes::Bytes;
 
 use super::{Change, Master, View};
@@ -23,7 +24,7 @@ type Show<'s> = dyn FnMut(&[u8], Option<EventTime>) -> ControlFlow<()> + 's;
 /// Bounds of entries.
 type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
-impl View<'_> {
+impl<'a> View<'a> {
     /// The keys whose values have this index key, in the order of their bytes, at most `limit`.
     pub fn by<K: OwnedKey + ?Sized, V, I: Encode>(
         &self,
@@ -42,7 +43,8 @@ impl View<'_> {
         after: &K,
         limit: usize,
     ) -> Vec<K::Owned> {
-        self.keys(index, of_key(key, Some(&after.to_bytes())), &[], limit)
+        let after = self.key_format(index).to_bytes(after);
+        self.keys(index, of_key(key, Some(&after)), &[], limit)
     }
 
     /// Index keys within a range and the keys that have them, ordered by both, at most `limit`. The rest is found by
@@ -63,10 +65,10 @@ impl View<'_> {
         own: &[Change],
         limit: usize,
     ) -> Vec<K::Owned> {
-        let name = index.name();
+        let (name, format) = (index.name(), self.key_format(index));
         let key = |entry: &Vec<u8>| {
             let (_, key) = split_entry(entry)?;
-            K::Owned::decode(key).map_err(|error| self.fail(format!("a key of index {name}: {error}"))).ok()
+            format.decode(key).map_err(|error| self.fail(format!("a key of index {name}: {error}"))).ok()
         };
         self.look_up_index(name, range, own, limit).iter().filter_map(key).collect()
     }
@@ -78,13 +80,19 @@ impl View<'_> {
         own: &[Change],
         limit: usize,
     ) -> Vec<(I, K::Owned)> {
-        let name = index.name();
+        let (name, format) = (index.name(), self.key_format(index));
         let pair = |entry: &Vec<u8>| {
             let (prefix, key) = split_entry(entry)?;
-            let pair = I::decode(&index_key_of(prefix)).and_then(|i| Ok((i, K::Owned::decode(key)?)));
+            let pair = I::decode(&index_key_of(prefix)).and_then(|i| Ok((i, format.decode(key)?)));
             pair.map_err(|error| self.fail(format!("an entry of index {name}: {error}"))).ok()
         };
         self.look_up_index(name, range, own, limit).iter().filter_map(pair).collect()
+    }
+
+    /// How the keys of an index's store look.
+    fn key_format<K: ?Sized, V, I>(&self, index: &Index<K, V, I>) -> &'a Format {
+        let names = self.state.names();
+        names.id(index.store_name()).map_or(&Format::Plain, |store| &names.format(store).key)
     }
 
     /// Entries within a range as this command has left them so far; those of expired values do not count.
@@ -221,7 +229,8 @@ impl Master<'_> {
         after: &K,
         limit: usize,
     ) -> Vec<K::Owned> {
-        self.view.keys(index, of_key(key, Some(&after.to_bytes())), &self.changes, limit)
+        let after = self.view.key_format(index).to_bytes(after);
+        self.view.keys(index, of_key(key, Some(&after)), &self.changes, limit)
     }
 
     /// As [`View::by_range`], with what this command has changed so far.

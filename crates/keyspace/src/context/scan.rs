@@ -6,6 +6,7 @@ use std::vec;
 
 use affinity_memstore::{At, Direction, Scan, StoreId};
 use affinity_types::codec::Decode;
+use affinity_types::format::Format;
 use affinity_types::{EventTime, Sequence};
 use bytes::Bytes;
 
@@ -46,10 +47,11 @@ impl View<'_> {
     {
         let mut entries = Vec::new();
         let Some(id) = self.id(store.name()) else { return entries };
-        let scan = range.clone().of(id);
+        let format = self.state.names().format(id);
+        let scan = range.clone().of(id, &format.key);
         self.visit(changes, &scan, limit, &mut |key, value| {
-            let key = self.decode_key(store.name(), key);
-            entries.extend(key.zip(self.decode(store.name(), value)));
+            let key = self.decode_key(store.name(), &format.key, key);
+            entries.extend(key.zip(self.decode(store.name(), &format.value, value)));
         });
         entries
     }
@@ -80,8 +82,8 @@ impl View<'_> {
         }
     }
 
-    fn decode_key<K: Decode>(&self, store: &str, bytes: &[u8]) -> Option<K> {
-        let decoded = K::decode_within(bytes, &mut self.scratch.room.borrow_mut());
+    fn decode_key<K: Decode>(&self, store: &str, format: &Format, bytes: &[u8]) -> Option<K> {
+        let decoded = format.decode_within::<K>(bytes, &mut self.scratch.room.borrow_mut());
         decoded.map_err(|error| self.fail(format!("a key of store {store}: {error}"))).ok()
     }
 }
@@ -264,7 +266,7 @@ mod tests {
             }
             let (scratch, mut random) = (Scratch::default(), Random::new(1));
             let view = View::new(&state, &pending, NOW, &scratch);
-            let scan = range.clone().of(StoreId::MAIN);
+            let scan = range.clone().of(StoreId::MAIN, &Format::Plain);
             let expected = |model: &BTreeMap<Bytes, Option<(u8, Option<EventTime>)>>| -> Vec<(Bytes, u8)> {
                 let alive = |(key, value): (&Bytes, &Option<(u8, Option<EventTime>)>)| {
                     let (value, expires) = (*value)?;

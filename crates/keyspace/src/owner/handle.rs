@@ -9,6 +9,7 @@ use affinity_memstore::StoreId;
 use affinity_state::StoreNames;
 use affinity_state::indices::entry_prefix;
 use affinity_types::codec::Encode;
+use affinity_types::format::StoreFormat;
 use affinity_types::{Epoch, Offset, RequestId};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -18,7 +19,7 @@ use super::outbox::ON_THE_WAY_MAX;
 use crate::effects::Delivery;
 use crate::message::{Message, ReplyTo};
 use crate::phase::{Event, Phase};
-use crate::{Failure, Index, IndexWatched, OwnerSettings, Partition, Reply, Subscription, Watched};
+use crate::{Failure, Index, IndexWatched, OwnerSettings, Partition, Reply, Store, Subscription, Watched};
 
 /// An order from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +104,23 @@ impl<P: Partition> Handle<P> {
         names: StoreNames,
     ) -> Handle<P> {
         Handle { send, kept, orders, shared, names }
+    }
+
+    /// How the keys and values of a store look.
+    pub(crate) fn format(&self, store: &str) -> &StoreFormat {
+        // Whoever asks for a store that is not there is told so elsewhere.
+        self.names.format(self.names.id(store).unwrap_or(StoreId::LAST))
+    }
+
+    /// How those of the main store look.
+    pub(crate) fn main_format(&self) -> &StoreFormat {
+        self.names.format(StoreId::MAIN)
+    }
+
+    /// The bytes of a key of a store: what [`watch`](Handle::watch) takes.
+    #[must_use]
+    pub fn key_of<K: Encode + ?Sized, V>(&self, store: &Store<K, V>, key: &K) -> Bytes {
+        self.format(store.name()).key.to_bytes(key)
     }
 
     /// Gives an order. It is dropped if four wait already. One to take over that comes while the owner does so already counts for

@@ -14,6 +14,7 @@ mod admit;
 mod effects;
 mod expiry;
 mod follow;
+mod formats;
 mod handle;
 mod index;
 mod metrics;
@@ -32,6 +33,7 @@ use affinity_cluster::{Cas, Coordinator, NodeId, PartitionName, Seen};
 use affinity_log::{Ack, Log, Prepared, Tail, TopicPartition, Writer};
 use affinity_memstore::{At, Expiring, MemStore, Scan, StoreId};
 use affinity_state::{KeepRequests, PendingGroup, Place, State, StoreNames, Watches};
+use affinity_types::format::StoreFormat;
 use affinity_types::{Clock, Epoch, EventTime, Offset, Request, Sequence, TopicId, Version};
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -297,15 +299,28 @@ pub struct Owner<P: Partition> {
 }
 
 impl<P: Partition> Owner<P> {
-    /// An owner, a standby at first, and the handle that reaches it.
+    /// An owner, a standby at first, and the handle that reaches it. Its stores have no record frames.
     ///
     /// # Errors
     /// If what the store holds cannot be read.
     pub fn new(partition: P, parts: Parts) -> affinity_state::Result<(Owner<P>, Handle<P>)> {
+        Owner::with_formats(partition, parts, &[])
+    }
+
+    /// The same, of a partition with [`RECORDS`](Partition::RECORDS): the formats of their stores, by name, all partitions of the keyspace
+    /// have the same ones.
+    ///
+    /// # Errors
+    /// As [`new`](Owner::new).
+    pub fn with_formats(
+        partition: P,
+        parts: Parts,
+        formats: &[(&str, StoreFormat)],
+    ) -> affinity_state::Result<(Owner<P>, Handle<P>)> {
         let Parts { place, topic, name, node, log, coordinator, memstore, keep_requests, .. } = parts;
         let Parts { clock, schemas, links, seed, settings, .. } = parts;
         let settings = settings.bounded();
-        let names = StoreNames::new(P::STORES, schemas.store_key);
+        let names = StoreNames::new(P::STORES, schemas.store_key).with_formats(formats);
         let mut state = State::open(memstore, names, topic, settings.requests.clone(), keep_requests)?;
         Self::prepare(&mut state, &settings)?;
         state.assume_leases(settings.lease_ms, clock.elapsed());
@@ -516,7 +531,8 @@ impl<P: Partition> Owner<P> {
     /// Tells the listener what was applied.
     fn tell_listener(&mut self) {
         if P::LISTENS {
-            crate::listen::tell(&self.partition, &self.state.take_heard(), self.epoch().is_some());
+            let heard = self.state.take_heard();
+            crate::listen::tell(&self.partition, self.state.names(), &heard, self.epoch().is_some());
         }
     }
 

@@ -46,7 +46,10 @@ impl<P: Partition> Owner<P> {
                 let _ = reply.send(self.continue_scan(&place, store, counts));
                 return;
             }
-            ScanFrom::Range(range) => self.begin_scan(epoch, range.of(store), counts),
+            ScanFrom::Range(range) => {
+                let range = range.of(store, &self.state.names().format(store).key);
+                self.begin_scan(epoch, range, counts)
+            }
         };
         match begun {
             Ok(chunk) => self.hold(saw, HeldAnswer::Scan(reply, chunk)),

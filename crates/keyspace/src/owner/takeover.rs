@@ -119,6 +119,9 @@ impl<P: Partition> Owner<P> {
         for (_, lost) in std::mem::take(&mut self.undecided) {
             lost.with.waiting.fail(&Failure::Unavailable);
         }
+        if let Err(error) = self.check_keys() {
+            return self.break_down(&error);
+        }
         if let Err(error) = self.load_outbox() {
             return self.break_down(&error);
         }

@@ -15,7 +15,7 @@ use affinity_memstore::Direction;
 use affinity_types::codec::Decode;
 
 use super::Router;
-use crate::scan::{Chunk, Chunks, Cursor, KeyValue, Raw};
+use crate::scan::{Chunk, Chunks, Cursor, KeyValue, Raw, Source};
 use crate::{Failure, KeyRange, Partition, Reply, Store};
 
 /// Entries given at once.
@@ -28,7 +28,7 @@ const MERGED_MAX: usize = 1000;
 /// there is none at which all of it was true. A key that several partitions have, in a further store, comes once for each.
 pub struct KeyspaceScan<P: Partition, K, V> {
     router: Router<P>,
-    store: &'static str,
+    source: Source,
     within: Option<Duration>,
     direction: Direction,
     /// Entries wanted from here on.
@@ -93,7 +93,7 @@ impl<P: Partition> Router<P> {
         let sources: Vec<_> = self.shared.handles.iter().map(chunks).collect();
         KeyspaceScan {
             router: self.clone(),
-            store: store.name(),
+            source: self.shared.handles[0].source(store),
             within,
             direction: range.direction(),
             left: usize::MAX,
@@ -198,13 +198,13 @@ impl<P: Partition, K: Decode, V: Decode> KeyspaceScan<P, K, V> {
                 Some(next) => {
                     let entry = std::mem::replace(&mut head.entry, next);
                     drop(head);
-                    self.merged.push(KeyValue::read(self.store, entry)?);
+                    self.merged.push(KeyValue::read(&self.source, entry)?);
                     self.left -= 1;
                 }
                 None => {
                     let Head { entry, source, .. } = std::collections::binary_heap::PeekMut::pop(head);
                     self.empty.push(source);
-                    self.merged.push(KeyValue::read(self.store, entry)?);
+                    self.merged.push(KeyValue::read(&self.source, entry)?);
                     self.left -= 1;
                     break;
                 }

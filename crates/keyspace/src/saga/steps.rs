@@ -88,7 +88,7 @@ impl Steps<'_> {
         R: Decode,
         B: Into<Option<M>>,
     {
-        let result = self.take(to.keyspace(), key.to_bytes(), message.to_bytes())?;
+        let result = self.take(to.keyspace(), key.to_body(), message.to_bytes())?;
         let result = self.read(&result)?;
         if let StepOutcome::Done { reversal: reversal @ None, .. } = &mut self.steps[self.at - 1].outcome {
             *reversal = reverse(&result).into().map(|message| message.to_bytes());
@@ -106,7 +106,7 @@ impl Steps<'_> {
         M: Encode,
         R: Decode,
     {
-        let result = self.take(to.keyspace(), key.to_bytes(), message.to_bytes())?;
+        let result = self.take(to.keyspace(), key.to_body(), message.to_bytes())?;
         self.read(&result)
     }
 

@@ -25,9 +25,16 @@ pub use partition::PartitionScan;
 use affinity_memstore::StoreId;
 use affinity_types::Version;
 use affinity_types::codec::Decode;
+use affinity_types::format::StoreFormat;
 use tokio::sync::oneshot;
 
 use crate::{Failure, KeyRange, Partition, Reply};
+
+/// The store that a scan is of, and how its keys and values look.
+pub(crate) struct Source {
+    pub(crate) store: &'static str,
+    pub(crate) format: StoreFormat,
+}
 
 /// What a scan finds: a key, its value, and the value's version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,20 +48,24 @@ pub struct KeyValue<K, V> {
 }
 
 impl<K: Decode, V: Decode> KeyValue<K, V> {
-    pub(crate) fn read<E>(store: &str, raw: Raw) -> Result<KeyValue<K, V>, Failure<E>> {
-        let Raw { key, value, version } = raw;
-        let key = K::decode_shared(key)
+    pub(crate) fn read<E>(from: &Source, raw: Raw) -> Result<KeyValue<K, V>, Failure<E>> {
+        let (Raw { key, value, version }, Source { store, format }) = (raw, from);
+        let key = format
+            .key
+            .decode_shared(key)
             .map_err(|error| Failure::Corrupt(format!("a key of store {store}: {error}")))?;
-        let value = V::decode_shared(value)
+        let value = format
+            .value
+            .decode_shared(value)
             .map_err(|error| Failure::Corrupt(format!("a value of store {store}: {error}")))?;
         Ok(KeyValue { key, value, version })
     }
 
     /// All of a chunk.
-    pub(crate) fn read_all<E>(store: &str, chunk: Chunk) -> Result<Vec<KeyValue<K, V>>, Failure<E>> {
+    pub(crate) fn read_all<E>(from: &Source, chunk: Chunk) -> Result<Vec<KeyValue<K, V>>, Failure<E>> {
         let mut entries = Vec::with_capacity(chunk.len());
         for raw in chunk.into_cursor() {
-            entries.push(KeyValue::read(store, raw)?);
+            entries.push(KeyValue::read(from, raw)?);
         }
         Ok(entries)
     }

@@ -72,14 +72,14 @@ impl<P: Partition> Handle<P> {
     where
         K: ToOwned<Owned: Decode> + ?Sized,
     {
-        let name = store.name();
-        let store = self.store(name).ok_or(Failure::Invalid("the keyspace has no such store"))?;
+        let source = self.source(store);
+        let store = self.store(source.store).ok_or(Failure::Invalid("the keyspace has no such store"))?;
         let ask = ScanAsk { store, from, limit: usize::MAX, most: entries };
         let (reply, chunk) = oneshot::channel();
         self.submit(Message::Scan { ask, deadline: None, reply })?;
         let chunk = chunk.await.unwrap_or(Err(Failure::Unavailable))?;
         let next = chunk.next.as_ref().map(Continuation::to_token);
-        let entries = KeyValue::read_all(name, chunk)?;
+        let entries = KeyValue::read_all(&source, chunk)?;
         Ok(Page { entries, next })
     }
 }

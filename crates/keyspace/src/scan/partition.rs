@@ -9,7 +9,7 @@ use affinity_memstore::StoreId;
 use affinity_types::codec::Decode;
 use tokio::sync::oneshot;
 
-use super::{Chunk, KeyValue, ScanAsk, ScanFrom};
+use super::{Chunk, KeyValue, ScanAsk, ScanFrom, Source};
 use crate::message::Message;
 use crate::{Failure, Handle, KeyRange, Partition, Reply, Store};
 
@@ -22,18 +22,22 @@ use crate::{Failure, Handle, KeyRange, Partition, Reply, Store};
 /// too much is overwritten meanwhile, or with the mastership.
 pub struct PartitionScan<P: Partition, K, V> {
     chunks: Chunks<P>,
-    store: &'static str,
+    source: Source,
     types: PhantomData<fn() -> (K, V)>,
 }
 
 impl<P: Partition> Handle<P> {
+    pub(crate) fn source<K: ?Sized, V>(&self, store: &Store<K, V>) -> Source {
+        Source { store: store.name(), format: self.format(store.name()).clone() }
+    }
+
     /// Scans a range of a store. Nothing is sent before the first [`next`](PartitionScan::next).
     pub fn scan<K, V>(&self, store: &Store<K, V>, range: KeyRange) -> PartitionScan<P, K::Owned, V>
     where
         K: ToOwned + ?Sized,
     {
         let chunks = Chunks::new(self, store.name(), range);
-        PartitionScan { chunks, store: store.name(), types: PhantomData }
+        PartitionScan { chunks, source: self.source(store), types: PhantomData }
     }
 }
 
@@ -60,7 +64,7 @@ impl<P: Partition, K: Decode, V: Decode> PartitionScan<P, K, V> {
             match self.chunks.next(None).await? {
                 Ok(chunk) if chunk.len() == 0 => {}
                 Ok(chunk) => {
-                    let entries = KeyValue::read_all(self.store, chunk);
+                    let entries = KeyValue::read_all(&self.source, chunk);
                     if matches!(entries, Err(Failure::Corrupt(_))) {
                         self.chunks.finish();
                     }
