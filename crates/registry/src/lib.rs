@@ -2,7 +2,7 @@
 //!
 //! This room holds the [`SchemaRegistry`] contract and two backends: [`MemoryRegistry`], for tests and for nodes that are alone and keep
 //! nothing, and [`FileRegistry`], a folder that several processes share. It knows schemas and their compatibility from `affinity-avro`;
-//! it knows no log, no store and no network, and reads no values.
+//! it knows no log, no store and no network, and reads no values. [`bind`](fn@bind) makes formats of a keyspace's stores with it, for whoever opens one.
 //!
 //! Its invariant: **an id, once told, names the same schema for ever**, since frames that hold it lie in logs for as long.
 //!
@@ -31,6 +31,7 @@
 //! # Ok::<(), affinity_registry::Error>(()) }).unwrap();
 //! ```
 
+mod bind;
 mod catalog;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -41,6 +42,7 @@ mod memory;
 mod names;
 mod sameness;
 
+pub use bind::{Bound, SystemIds, bind, subject_of, system_ids};
 pub use catalog::{SCHEMAS_MAX, VERSIONS_MAX};
 pub use contract::{BoxFuture, Registered, SchemaRegistry};
 pub use error::{Error, ErrorKind};
