@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "affinity-avro",
             "affinity-registry",
             "affinity-protocol",
+            "affinity-macros",
         ],
     ),
     (
@@ -38,6 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("affinity-cluster", &["affinity-protocol"]),
     ("affinity-avro", &["affinity-avro-derive"]),
     ("affinity-avro-derive", &[]),
+    ("affinity-macros", &[]),
     ("affinity-registry", &["affinity-avro"]),
     ("affinity-protocol", &[]),
     (SHARED, &[]),

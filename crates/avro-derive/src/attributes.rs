@@ -3,7 +3,7 @@
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::meta::ParseNestedMeta;
-use syn::{Attribute, DeriveInput, Error, Expr, ExprLit, ExprUnary, Ident, Lit, LitStr, Meta, UnOp};
+use syn::{Attribute, DeriveInput, Error, Expr, ExprLit, ExprUnary, Ident, Lit, LitStr, Meta, Path, UnOp};
 
 /// A type.
 pub(crate) struct Container {
@@ -12,11 +12,13 @@ pub(crate) struct Container {
     pub(crate) name: String,
     aliases: Vec<String>,
     doc: String,
+    /// Where `affinity-avro` is, if not under its own name.
+    pub(crate) room: Option<Path>,
 }
 
 impl Container {
     pub(crate) fn of(input: &DeriveInput) -> Result<Container, Error> {
-        let (mut name, mut namespace, mut aliases) = (None, None, Vec::new());
+        let (mut name, mut namespace, mut aliases, mut room) = (None, None, Vec::new(), None);
         each(&input.attrs, |meta| {
             if meta.path.is_ident("name") {
                 name = Some(checked(&text(meta)?, false)?);
@@ -24,19 +26,21 @@ impl Container {
                 namespace = Some(checked(&text(meta)?, true)?);
             } else if meta.path.is_ident("alias") {
                 aliases.push(checked(&text(meta)?, true)?);
+            } else if meta.path.is_ident("crate") {
+                room = Some(text(meta)?.parse()?);
             } else {
-                return Err(meta.error("a type can have `name`, `namespace` and `alias`"));
+                return Err(meta.error("a type can have `name`, `namespace`, `alias` and `crate`"));
             }
             Ok(())
         })?;
         let name = name.unwrap_or_else(|| plain(&input.ident));
         let name = namespace.map_or(name.clone(), |namespace| format!("{namespace}.{name}"));
-        Ok(Container { ident: input.ident.clone(), name, aliases, doc: doc(&input.attrs) })
+        Ok(Container { ident: input.ident.clone(), name, aliases, doc: doc(&input.attrs), room })
     }
 
     /// What the type says of itself.
     pub(crate) fn named(&self) -> TokenStream {
-        let Container { ident, name, aliases, doc } = self;
+        let Container { ident, name, aliases, doc, .. } = self;
         quote! {
             &::affinity_avro::derived::Named {
                 name: #name,

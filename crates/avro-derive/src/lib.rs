@@ -9,8 +9,8 @@ mod record;
 mod shape;
 mod wrapper;
 
-use proc_macro2::TokenStream;
-use quote::quote;
+use proc_macro2::{Group, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
 use syn::{Data, DeriveInput, Error, Fields, parse_macro_input, spanned::Spanned};
 
 use attributes::Container;
@@ -30,6 +30,7 @@ use attributes::Container;
 /// | on | attribute | meaning |
 /// |---|---|---|
 /// | type | `namespace = "shop"` | the namespace of its name |
+/// | type | `crate = "affinity::avro"` | where `affinity-avro` is, if not under its own name |
 /// | type, field, variant | `name = "Order"` | its name, if not that in Rust |
 /// | type, field | `alias = "Purchase"` | a name it had before; may stand several times |
 /// | field | `default = 1` | its default: a number, a text or a boolean |
@@ -63,7 +64,7 @@ fn derive(input: &DeriveInput) -> Result<TokenStream, Error> {
         }
     };
     let ident = &container.ident;
-    Ok(quote! {
+    let code = quote! {
         #body
 
         #[automatically_derived]
@@ -106,7 +107,32 @@ fn derive(input: &DeriveInput) -> Result<TokenStream, Error> {
                 ::affinity_avro::derived::take_body(body, schema)
             }
         }
+    };
+    Ok(match &container.room {
+        Some(room) => moved(code, &room.to_token_stream()),
+        None => code,
     })
+}
+
+/// The same code, where `::affinity_avro` is somewhere else.
+fn moved(code: TokenStream, room: &TokenStream) -> TokenStream {
+    let mut out = Vec::new();
+    for token in code {
+        match token {
+            TokenTree::Ident(ident) if ident == "affinity_avro" => {
+                // The two colons before it.
+                out.truncate(out.len().saturating_sub(2));
+                out.extend(room.clone());
+            }
+            TokenTree::Group(group) => {
+                let mut inner = Group::new(group.delimiter(), moved(group.stream(), room));
+                inner.set_span(group.span());
+                out.push(TokenTree::Group(inner));
+            }
+            other => out.push(other),
+        }
+    }
+    out.into_iter().collect()
 }
 
 /// The functions of a `Datum`, each from its body.

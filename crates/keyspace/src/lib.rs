@@ -35,7 +35,10 @@ pub use owner::Protection;
 pub use owner::{Control, Entry, Handle, IndexWatchReceiver, Owner, Parts, Schemas, Status, WatchReceiver};
 pub use partition::{AnyStore, Partition, Store, store_types};
 pub use range::KeyRange;
-pub use router::{KeyspaceScan, Router, RouterParts, RouterSettings, Sleep, Timer};
+pub use router::{
+    CommandCall, KeyspaceScan, QueryCall, Router, RouterParts, RouterSettings, ScatterCall, Sleep,
+    TakeAnswer, Timer,
+};
 pub use saga::{
     AnySaga, NotResumed, Resume, SAGA_STEPS_MAX, Saga, SagaExists, SagaNews, SagaState, Sagas, Steps, Stop,
 };

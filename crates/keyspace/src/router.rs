@@ -8,6 +8,7 @@
 //! Nothing waits here without a deadline: one that the caller gives, or [`RouterSettings::deadline_ms`].
 
 mod backoff;
+mod call;
 mod scan;
 mod scatter;
 mod settings;
@@ -21,6 +22,7 @@ use affinity_types::codec::Encode;
 use affinity_types::{Clock, Key, PartitionId, RequestId};
 use tokio::sync::oneshot;
 
+pub use call::{CommandCall, QueryCall, ScatterCall, TakeAnswer};
 pub use scan::KeyspaceScan;
 pub use settings::RouterSettings;
 pub use timer::{Sleep, Timer};
@@ -154,8 +156,21 @@ impl<P: Partition> Router<P> {
     where
         P::Command: Clone,
     {
+        self.retry(self.owner(key), request, command, within).await
+    }
+
+    async fn retry(
+        &self,
+        owner: &Handle<P>,
+        request: RequestId,
+        command: P::Command,
+        within: Option<Duration>,
+    ) -> Reply<P::Answer, P::Error>
+    where
+        P::Command: Clone,
+    {
         let RouterParts { clock, timer, seed, settings, .. } = &self.shared.parts;
-        let (owner, deadline) = (self.owner(key), self.deadline(within));
+        let deadline = self.deadline(within);
         let mut backoff = Backoff::new(settings, *seed, &request);
         let mut unknown = false;
         loop {
@@ -189,7 +204,16 @@ impl<P: Partition> Router<P> {
         query: P::Query,
         within: Option<Duration>,
     ) -> Reply<P::Answer, P::Error> {
-        let (owner, deadline) = (self.owner(key), self.deadline(within));
+        self.query_owner(self.owner(key), query, within).await
+    }
+
+    async fn query_owner(
+        &self,
+        owner: &Handle<P>,
+        query: P::Query,
+        within: Option<Duration>,
+    ) -> Reply<P::Answer, P::Error> {
+        let deadline = self.deadline(within);
         let answer = self.send_query(owner, query, deadline)?;
         self.await_read(answer, deadline).await
     }
