@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_partition_is_told_what_to_do() {
+    fn a_method_that_is_no_message_is_told_so() {
         let cases = [
             (
                 quote!(
@@ -122,6 +122,10 @@ mod tests {
             let told = refused(quote!(stores = [COUNTS]), quote!(impl Counter { #methods }));
             assert!(told.contains(expected), "{told}");
         }
+    }
+
+    #[test]
+    fn a_block_that_is_no_partition_is_told_so() {
         let good = quote!(
             #[query]
             fn count(&self, cx: &View<'_>) -> Result<i64, E> {}
