@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use crate::error::Error;
+use crate::limits::SchemaLimits;
 
 /// What a named type says of itself.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,8 @@ pub struct SchemaWriter {
     names: HashMap<&'static str, &'static str>,
     /// The attributes that the next primitive gets.
     logical: Option<&'static str>,
+    /// Lists, maps and unions around what is written now.
+    depth: u32,
     error: Option<Error>,
 }
 
@@ -50,7 +53,7 @@ impl SchemaWriter {
     /// The text.
     ///
     /// # Errors
-    /// If two types have one name, or a logical type stands on something that has none.
+    /// If two types have one name, a logical type stands on something that has none, or a type without a name holds itself.
     pub(crate) fn finish(self) -> Result<String, Error> {
         self.error.map_or(Ok(self.out), Err)
     }
@@ -83,20 +86,35 @@ impl SchemaWriter {
     /// Writes an array.
     pub fn array(&mut self, items: fn(&mut SchemaWriter)) {
         self.out.push_str(r#"{"type":"array","items":"#);
-        items(self);
+        self.nested(items);
         self.out.push('}');
     }
 
     /// Writes a map.
     pub fn map(&mut self, values: fn(&mut SchemaWriter)) {
         self.out.push_str(r#"{"type":"map","values":"#);
-        values(self);
+        self.nested(values);
         self.out.push('}');
     }
 
     /// Writes a union.
     pub fn union(&mut self, branches: &[fn(&mut SchemaWriter)]) {
-        self.list(branches, |schema, branch| branch(schema));
+        self.list(branches, |schema, branch| schema.nested(*branch));
+    }
+
+    /// Writes what lies in a type without a name. Only a name can be used again, so one that holds itself would go on without end; nothing
+    /// that nests so deep could be read back.
+    fn nested(&mut self, describe: fn(&mut SchemaWriter)) {
+        if self.depth >= SchemaLimits::DEFAULT.depth_max {
+            self.refuse(Error::invalid(
+                "a list, a map or a union that holds itself has no name in Avro: put a struct with `#[derive(Record)]` between",
+            ));
+        }
+        if self.error.is_none() {
+            self.depth += 1;
+            describe(self);
+            self.depth -= 1;
+        }
     }
 
     /// Writes a record.

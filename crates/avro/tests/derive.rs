@@ -326,6 +326,24 @@ fn values_that_nest_too_deep_are_errors() {
 }
 
 #[test]
+fn a_type_that_holds_itself_without_a_name_is_refused_and_not_overflowed() {
+    #[derive(Record)]
+    enum Json {
+        Null,
+        Text(String),
+        List(Vec<Json>),
+        Object(BTreeMap<String, Json>),
+    }
+    #[derive(Record)]
+    struct Nest(Vec<Nest>);
+    for schema in [Json::schema, Nest::schema] {
+        let why = std::panic::catch_unwind(schema).expect_err("it has no end");
+        let why = why.downcast_ref::<String>().expect("a message");
+        assert!(why.contains("put a struct with `#[derive(Record)]` between"), "{why}");
+    }
+}
+
+#[test]
 fn logical_types_have_the_bytes_of_what_they_are_made_of() {
     #[derive(Debug, PartialEq, Record)]
     struct All {
