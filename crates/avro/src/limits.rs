@@ -37,7 +37,7 @@ pub struct SchemaLimits {
     pub text_bytes_max: usize,
     /// Brackets around a value of the text.
     pub depth_max: u32,
-    /// Named types.
+    /// Named types, and as many aliases of them.
     pub names_max: usize,
     /// Types of all kinds, one for each place where one is written.
     pub types_max: usize,

@@ -68,8 +68,32 @@ fn what_is_read_takes_no_more_memory_than_the_limits_say() {
     let taken = peak(|| Value::from_json(&text, Wide::schema(), JsonForm::Plain, &LIMITS).unwrap_err());
     check("JSON of a generic value", taken);
 
-    // A schema may take some dozens of times its text.
-    let text = format!("[{}0]", "[],".repeat(300_000));
-    let taken = peak(|| Schema::parse(&text).unwrap_err());
-    assert!(taken <= 64 * SchemaLimits::DEFAULT.text_bytes_max, "a schema took {taken} bytes");
+    schemas_take_no_more_memory_than_dozens_of_their_texts();
+}
+
+fn schemas_take_no_more_memory_than_dozens_of_their_texts() {
+    let check = |what: &str, text: &str| {
+        let taken = peak(|| drop(Schema::parse(text)));
+        assert!(taken <= 64 * SchemaLimits::DEFAULT.text_bytes_max, "{what} took {taken} bytes");
+    };
+    check("many lists", &format!("[{}0]", "[],".repeat(300_000)));
+    let fields = |of: &str| (0..5000).map(|n| format!(r#",{{"name":"f{n}",{of}}}"#)).collect::<String>();
+    // Each short name is a long one.
+    let namespace = "n".repeat(30_000);
+    let of_itself = fields(r#""type":"R""#);
+    check(
+        "a long namespace",
+        &format!(
+            r#"{{"type":"record","name":"R","namespace":"{namespace}","fields":[{}]}}"#,
+            &of_itself[1..]
+        ),
+    );
+    let aliases = r#""a","#.repeat(100_000);
+    check(
+        "aliases in a namespace",
+        &format!(
+            r#"{{"type":"record","name":"R","namespace":"{}","aliases":[{aliases}"b"],"fields":[]}}"#,
+            "n".repeat(1000)
+        ),
+    );
 }

@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::error::Error;
 
+/// Bytes of a name at most. A short name in a long namespace is a long name wherever it is used: in canonical forms, in aliases, in errors.
+const NAME_BYTES_MAX: usize = 1024;
+
 /// The full name of a record, an enum or a fixed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
@@ -16,8 +19,12 @@ impl Name {
     /// The name `name`, in `namespace` unless it has one of its own.
     ///
     /// # Errors
-    /// If a part of it is no name.
+    /// If a part of it is no name, or it is too long.
     pub fn new(name: &str, namespace: &str) -> Result<Name, Error> {
+        let length = name.len().saturating_add(namespace.len());
+        if length > NAME_BYTES_MAX {
+            return Err(Error::too_large(format_args!("a name of {length} bytes, at most {NAME_BYTES_MAX}")));
+        }
         let full: Box<str> = match (name.contains('.'), namespace) {
             // A leading dot, as in `.Old`, means no namespace.
             (true, _) => name.strip_prefix('.').unwrap_or(name).into(),
@@ -55,7 +62,8 @@ impl Name {
 /// Whether `text` is a name of a field or a symbol, or a part of a full name.
 pub(crate) fn is_simple(text: &str) -> bool {
     let mut bytes = text.bytes();
-    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+    text.len() <= NAME_BYTES_MAX
+        && bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 

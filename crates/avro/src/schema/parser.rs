@@ -55,7 +55,8 @@ pub(super) fn parse(
         return Err(Error::too_large(format_args!("{length} bytes of schemas, at most {most}")));
     }
     let documents = texts().map(|text| read(text, limits)).collect::<Result<Vec<Json>, Error>>()?;
-    let mut parser = Parser { limits, types: Vec::new(), names: HashMap::new(), defaults: Vec::new() };
+    let (types, names, defaults) = (Vec::new(), HashMap::new(), Vec::new());
+    let mut parser = Parser { limits, types, names, aliases: 0, defaults };
     let mut root = TypeId(0);
     for json in &documents {
         root = parser.schema(json, "")?;
@@ -128,6 +129,8 @@ struct Parser<'a> {
     limits: &'a SchemaLimits,
     types: Vec<Type>,
     names: HashMap<Box<str>, TypeId>,
+    /// How many aliases of types there are.
+    aliases: usize,
     defaults: Vec<Default<'a>>,
 }
 
@@ -200,7 +203,7 @@ impl<'a> Parser<'a> {
     }
 
     fn record(&mut self, json: &'a Json, namespace: &str) -> Result<TypeId, Error> {
-        let (name, aliases) = names(json, namespace)?;
+        let (name, aliases) = self.names_of(json, namespace)?;
         let doc = doc(json);
         // Its number is given before its fields are read, since they may name it.
         let record =
@@ -242,7 +245,7 @@ impl<'a> Parser<'a> {
     }
 
     fn enumeration(&mut self, json: &Json, namespace: &str) -> Result<TypeId, Error> {
-        let (name, aliases) = names(json, namespace)?;
+        let (name, aliases) = self.names_of(json, namespace)?;
         required(json, "symbols")?;
         let symbols = strings(json, "symbols").map_err(|error| error.within(name.full()))?;
         let mut seen = HashSet::new();
@@ -264,12 +267,28 @@ impl<'a> Parser<'a> {
     }
 
     fn fixed(&mut self, json: &Json, namespace: &str) -> Result<TypeId, Error> {
-        let (name, aliases) = names(json, namespace)?;
+        let (name, aliases) = self.names_of(json, namespace)?;
         let size = required(json, "size")?.as_size().filter(|size| i32::try_from(*size).is_ok());
         let size = size.ok_or_else(|| Error::invalid("no size of a fixed").within(name.full()))?;
         let kind = TypeKind::Fixed(FixedType { name, aliases, doc: doc(json), size });
         let logical = logical_type(json, &kind);
         self.add_named(kind, logical)
+    }
+
+    /// Name and aliases of a named type.
+    fn names_of(&mut self, json: &Json, around: &str) -> Result<(Name, Box<[Name]>), Error> {
+        let namespace = match json.get("namespace") {
+            None | Some(Json::Null) => around,
+            Some(json) => json.as_str().ok_or_else(|| Error::invalid("\"namespace\" is no text"))?,
+        };
+        let name = Name::new(text(json, "name")?, namespace)?;
+        let aliases = strings(json, "aliases")?;
+        self.aliases += aliases.len();
+        if self.aliases > self.limits.names_max {
+            return Err(Error::too_large(format_args!("more than {} aliases", self.limits.names_max)));
+        }
+        let aliases = aliases.iter().map(|alias| Name::new(alias, name.namespace()));
+        Ok((name.clone(), aliases.collect::<Result<_, _>>()?))
     }
 
     fn add_named(&mut self, kind: TypeKind, logical: Option<LogicalType>) -> Result<TypeId, Error> {
@@ -324,18 +343,6 @@ fn strings(json: &Json, member: &str) -> Result<Box<[Box<str>]>, Error> {
     let text = |json: &Json| json.as_str().map(Into::into);
     let texts = list.iter().map(text).collect::<Option<_>>();
     texts.ok_or_else(|| Error::invalid(format_args!("{member:?} holds something else than texts")))
-}
-
-/// Name and aliases of a named type.
-fn names(json: &Json, around: &str) -> Result<(Name, Box<[Name]>), Error> {
-    let namespace = match json.get("namespace") {
-        None | Some(Json::Null) => around,
-        Some(json) => json.as_str().ok_or_else(|| Error::invalid("\"namespace\" is no text"))?,
-    };
-    let name = Name::new(text(json, "name")?, namespace)?;
-    let aliases = strings(json, "aliases")?;
-    let aliases = aliases.iter().map(|alias| Name::new(alias, name.namespace())).collect::<Result<_, _>>()?;
-    Ok((name, aliases))
 }
 
 /// The logical type, if it is one of `kind`: what is none is passed over, as the specification asks.
