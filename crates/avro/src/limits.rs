@@ -41,7 +41,7 @@ pub struct SchemaLimits {
     pub names_max: usize,
     /// Types of all kinds, one for each place where one is written.
     pub types_max: usize,
-    /// Values in all defaults of fields, with the defaults inside them that they leave out.
+    /// Values in all defaults of fields, with the defaults inside them that they leave out. A text counts one more for each 16 bytes.
     pub default_values_max: u64,
 }
 

@@ -96,4 +96,12 @@ fn schemas_take_no_more_memory_than_dozens_of_their_texts() {
             "n".repeat(1000)
         ),
     );
+    // A long default in a record that is left out in thousands of others.
+    let inner = format!(
+        r#"{{"type":"record","name":"A","fields":[{{"name":"a","type":"string","default":"{}"}}]}}"#,
+        "x".repeat(30_000)
+    );
+    let first = format!(r#"{{"name":"f","type":{inner},"default":{{}}}}"#);
+    let left_out = fields(r#""type":"A","default":{}"#);
+    check("a default left out", &format!(r#"{{"type":"record","name":"R","fields":[{first}{left_out}]}}"#));
 }

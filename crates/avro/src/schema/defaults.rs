@@ -11,6 +11,9 @@ use crate::writer;
 /// Defaults within defaults, at most.
 const DEPTH_MAX: u32 = 64;
 
+/// Bytes of a text in a default that count as one more value.
+const BYTES_OF_A_VALUE: usize = 16;
+
 /// The defaults of fields, by record and place.
 pub(crate) type Defaults<'a> = HashMap<(TypeId, usize), &'a Json>;
 
@@ -58,13 +61,13 @@ impl DefaultEncoder<'_> {
             (TypeKind::Double, _) => {
                 self.out.extend_from_slice(&number::<f64>(json).ok_or_else(wrong)?.to_le_bytes());
             }
-            (TypeKind::String, Json::String(text)) => writer::put_bytes(&mut self.out, text.as_bytes()),
+            (TypeKind::String, Json::String(text)) => self.put_bytes(text.as_bytes())?,
             (TypeKind::Bytes, Json::String(text)) => {
-                let bytes = latin1(text).ok_or_else(wrong)?;
-                writer::put_bytes(&mut self.out, &bytes);
+                self.put_bytes(&latin1(text).ok_or_else(wrong)?)?;
             }
             (TypeKind::Fixed(fixed), Json::String(text)) => {
                 let bytes = latin1(text).filter(|bytes| bytes.len() == fixed.size).ok_or_else(wrong)?;
+                self.charge_bytes(&bytes)?;
                 self.out.extend_from_slice(&bytes);
             }
             (TypeKind::Enum(symbols), Json::String(text)) => {
@@ -76,7 +79,7 @@ impl DefaultEncoder<'_> {
             }
             (TypeKind::Map(values), Json::Object(members)) => {
                 self.block(members.iter(), members.len(), |encoder, (key, json)| {
-                    writer::put_bytes(&mut encoder.out, key.as_bytes());
+                    encoder.put_bytes(key.as_bytes())?;
                     encoder.put(*values, json)
                 })?;
             }
@@ -128,6 +131,17 @@ impl DefaultEncoder<'_> {
         }
         self.out.push(0);
         Ok(())
+    }
+
+    fn put_bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.charge_bytes(bytes)?;
+        writer::put_bytes(&mut self.out, bytes);
+        Ok(())
+    }
+
+    /// A text is written again wherever a default that holds it is left out.
+    fn charge_bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.charge((bytes.len() / BYTES_OF_A_VALUE) as u64)
     }
 
     fn charge(&mut self, values: u64) -> Result<(), Error> {
