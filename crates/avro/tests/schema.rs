@@ -111,6 +111,31 @@ fn schemas_with_a_deep_chain_of_names_are_refused_and_not_overflowed() {
 }
 
 #[test]
+fn schemas_that_take_long_to_resolve_are_refused() {
+    let list =
+        |count: usize, item: &dyn Fn(usize) -> String| (0..count).map(item).collect::<Vec<_>>().join(",");
+    let check = |writer: &str, reader: &str| {
+        let (writer, reader) = (Schema::parse(writer).unwrap(), Schema::parse(reader).unwrap());
+        let plan = Plan::new(&writer, &reader).map(drop).map_err(|error| error.kind());
+        assert_eq!(plan, Err(ErrorKind::TooLarge));
+        let verdict = affinity_avro::incompatibilities(&writer, &reader).map_err(|error| error.kind());
+        assert_eq!(verdict, Err(ErrorKind::TooLarge));
+    };
+    // A wide record, where each of many could be meant.
+    let wide = record(&list(10_000, &|n| format!(r#"{{"name":"f{n}","type":"int"}}"#)));
+    let empty = |n: usize| format!(r#"{{"type":"record","name":"n{n}.R","fields":[]}}"#);
+    check(&wide, &format!("[{}]", list(2000, &empty)));
+    // Many symbols, in each of many fields.
+    let symbols = list(20_000, &|n| format!("\"s{n}\""));
+    let first = format!(r#"{{"name":"f0","type":{{"type":"enum","name":"E","symbols":[{symbols}]}}}}"#);
+    let writer = record(&format!("{first},{}", list(1000, &|n| format!(r#"{{"name":"g{n}","type":"E"}}"#))));
+    let own = |n: usize| {
+        format!(r#"{{"name":"g{n}","type":{{"type":"enum","name":"n{n}.E","symbols":["s"],"default":"s"}}}}"#)
+    };
+    check(&writer, &record(&list(1000, &own)));
+}
+
+#[test]
 fn a_schema_may_use_types_of_others() {
     let line = r#"{"type": "record", "name": "shop.Line", "fields": [{"name": "sku", "type": "string"}]}"#;
     let order = r#"{"type": "record", "name": "shop.Order", "fields": [{"name": "line", "type": "Line"}]}"#;

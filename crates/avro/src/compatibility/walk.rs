@@ -7,12 +7,8 @@ use std::collections::HashSet;
 
 use super::Mismatch;
 use crate::error::Error;
-use crate::plan::rules::{DEPTH_MAX, full_names_match, match_fields, names_match, promotion};
+use crate::plan::rules::{DEPTH_MAX, LOOKS_MAX, full_names_match, match_fields, names_match, promotion};
 use crate::schema::{EnumType, Name, RecordType, Schema, TypeId, TypeKind};
-
-/// Pairs, fields and branches that are looked at, at most: two schemas of a thousand types each can be made to meet in all
-/// pairs, and each pair to search a long union.
-const LOOKS_MAX: usize = 1 << 21;
 
 /// Mismatches noted at most: each costs text, and nobody reads them all.
 const MISMATCHES_MAX: usize = 64;
@@ -55,7 +51,7 @@ struct Walker<'a> {
     walk: Walk,
     seen: HashSet<(TypeId, TypeId)>,
     depth: u32,
-    /// Fields and branches that may still be looked at.
+    /// Pairs, fields, symbols and branches that may still be looked at.
     looks_left: usize,
     /// The steps to the pair, outermost first.
     path: Vec<String>,
@@ -94,6 +90,7 @@ impl<'a> Walker<'a> {
             }
             (from @ T::Enum(old), to @ T::Enum(new)) => {
                 if names_match(from, to) {
+                    self.charge(old.symbols.len() + new.symbols.len())?;
                     self.symbols(old, new);
                 } else {
                     self.other_name(from, to);

@@ -5,7 +5,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::rules::{DEPTH_MAX, Matched, PAIRS_MAX, full_names_match, match_fields, names_match, promotion};
+use super::rules::{
+    DEPTH_MAX, LOOKS_MAX, Matched, PAIRS_MAX, full_names_match, match_fields, names_match, promotion,
+};
 use super::{FieldStep, Inner, NO_SYMBOL, Plan, RecordStep, Step, StepId, UnionOf};
 use crate::error::Error;
 use crate::schema::{EnumType, RecordType, Schema, TypeId, TypeKind};
@@ -24,6 +26,7 @@ pub(super) fn compile_from(writer: &Schema, reader: &Schema, from: (TypeId, Type
         steps: Vec::new(),
         types: Vec::new(),
         depth: 0,
+        looks_left: LOOKS_MAX,
     };
     let root = compiler.pair(from.0, from.1)?;
     let Compiler { steps, types, .. } = compiler;
@@ -45,9 +48,17 @@ struct Compiler<'a> {
     /// The reader's type of each step.
     types: Vec<TypeId>,
     depth: u32,
+    /// Fields, symbols and branches that may still be looked at.
+    looks_left: usize,
 }
 
 impl Compiler<'_> {
+    fn charge(&mut self, looks: usize) -> Result<(), Error> {
+        let left = self.looks_left.checked_sub(looks);
+        self.looks_left = left.ok_or_else(|| Error::too_large("the schemas are too large to resolve"))?;
+        Ok(())
+    }
+
     /// The step of a pair, made when it is first met. Its number is known before it is made, for pairs that contain themselves.
     fn pair(&mut self, writer: TypeId, reader: TypeId) -> Result<StepId, Error> {
         if let Some(known) = self.known.get(&(self.alone, writer, reader)) {
@@ -101,6 +112,7 @@ impl Compiler<'_> {
             (T::Map(from), T::Map(to)) => Step::Map(self.pair(*from, *to)?),
             (T::Record(from), T::Record(to)) => self.record(from, to)?,
             (T::Enum(from_enum), T::Enum(to_enum)) if names_match(&from[writer].kind, &to[reader].kind) => {
+                self.charge(from_enum.symbols.len() + to_enum.symbols.len())?;
                 Step::Enum(symbols(from_enum, to_enum))
             }
             (T::Fixed(from_fixed), T::Fixed(to_fixed))
@@ -133,6 +145,7 @@ impl Compiler<'_> {
     /// The branch that a writer's type without a union becomes: of the same name; else the first record of the same shape,
     /// rather one of the same short name; else the first that it can be promoted to.
     fn union_expected(&mut self, writer: TypeId, branches: &[TypeId]) -> Result<Step, Error> {
+        self.charge(branches.len())?;
         let (from_schema, to_schema) = (self.writer, self.reader);
         let from = &from_schema[writer].kind;
         let mut shape = None;
@@ -189,6 +202,7 @@ impl Compiler<'_> {
 
     /// The writer's fields in their order.
     fn record(&mut self, writer: &RecordType, reader: &RecordType) -> Result<Step, Error> {
+        self.charge(writer.fields.len() + reader.fields.len())?;
         let Matched { target, missing } = match_fields(writer, reader);
         let mut defaults = Vec::new();
         for at in missing {

@@ -11,6 +11,9 @@ use crate::schema::{RecordType, TypeKind};
 /// Pairs of types that meet, at most: two schemas of a thousand types each can be made to meet in all pairs.
 pub(crate) const PAIRS_MAX: usize = 1 << 17;
 
+/// Fields, symbols and branches that are looked at, at most: each pair may have thousands of them.
+pub(crate) const LOOKS_MAX: usize = 1 << 21;
+
 /// Types within types, at most. Types refer to earlier ones, so a short text can be deep.
 pub(crate) const DEPTH_MAX: u32 = 256;
 
