@@ -69,6 +69,32 @@ fn what_is_read_takes_no_more_memory_than_the_limits_say() {
     check("JSON of a generic value", taken);
 
     schemas_take_no_more_memory_than_dozens_of_their_texts();
+    what_does_not_resolve_takes_little_to_say();
+}
+
+/// A chain of records with long names, which meets itself at every place of it and fails where the shorter one ends.
+fn what_does_not_resolve_takes_little_to_say() {
+    const CHAIN: usize = 100;
+    let name = |n: usize| format!("{}{n}", "N".repeat(1000));
+    let list =
+        |field: &str, of: &str| format!(r#"{{"name":"{field}","type":{{"type":"array","items":{of}}}}}"#);
+    let schema = |met: &dyn Fn(usize) -> usize| {
+        let mut fields = Vec::new();
+        for n in 0..CHAIN {
+            let of = if n == 0 { "int".to_owned() } else { name(n - 1) };
+            let record = format!(
+                r#"{{"type":"record","name":"{}","fields":[{{"name":"a","type":"{of}"}}]}}"#,
+                name(n)
+            );
+            fields.push(list(&format!("c{n}"), &record));
+        }
+        fields.extend((0..CHAIN).map(|n| list(&format!("d{n}"), &format!("\"{}\"", name(met(n))))));
+        Schema::parse(&format!(r#"{{"type":"record","name":"R","fields":[{}]}}"#, fields.join(",")))
+            .expect("a schema")
+    };
+    let (writer, reader) = (schema(&|_| CHAIN - 1), schema(&|n| n));
+    let taken = peak(|| Plan::new(&writer, &reader).expect("an empty list is read"));
+    assert!(taken <= 16 << 20, "a plan took {taken} bytes");
 }
 
 fn schemas_take_no_more_memory_than_dozens_of_their_texts() {

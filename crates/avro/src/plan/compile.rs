@@ -12,6 +12,9 @@ use super::{FieldStep, Inner, NO_SYMBOL, Plan, RecordStep, Step, StepId, UnionOf
 use crate::error::Error;
 use crate::schema::{EnumType, RecordType, Schema, TypeId, TypeKind};
 
+/// Bytes of a reason at most: each record around a pair that fails puts its name before it, and there are as many reasons as pairs.
+const WHY_BYTES_MAX: usize = 512;
+
 pub(super) fn compile(writer: &Schema, reader: &Schema) -> Result<Plan, Error> {
     compile_from(writer, reader, (writer.root_id(), reader.root_id()))
 }
@@ -123,7 +126,7 @@ impl Compiler<'_> {
                 } else {
                     let why =
                         format!("{} bytes were written, {} are expected", from_fixed.size, to_fixed.size);
-                    Step::Fail(why.into())
+                    failed(why)
                 }
             }
             (from, to) => promotion(from, to).unwrap_or_else(|| fail(from, to)),
@@ -132,12 +135,12 @@ impl Compiler<'_> {
 
     /// A union of which no branch resolves fails as a whole.
     fn union_written(&self, count: usize, steps: Box<[StepId]>) -> Step {
-        let failed = |id: &StepId| match &self.steps[id.0 as usize] {
+        let why = |id: &StepId| match &self.steps[id.0 as usize] {
             Step::Fail(why) => Some(why.clone()),
             _ => None,
         };
-        match steps.iter().find(|id| failed(id).is_none()) {
-            None if count > 0 => Step::Fail(failed(&steps[0]).unwrap_or_default()),
+        match steps.iter().find(|id| why(id).is_none()) {
+            None if count > 0 => Step::Fail(why(&steps[0]).unwrap_or_default()),
             _ => Step::FromUnion(steps),
         }
     }
@@ -176,8 +179,7 @@ impl Compiler<'_> {
                 return self.branch(writer, branches, at);
             }
         }
-        let why = format!("{} was written, no branch of the union takes it", from.branch_name());
-        Ok(Step::Fail(why.into()))
+        Ok(failed(format!("{} was written, no branch of the union takes it", from.branch_name())))
     }
 
     fn branch(&mut self, writer: TypeId, branches: &[TypeId], at: usize) -> Result<Step, Error> {
@@ -209,7 +211,7 @@ impl Compiler<'_> {
             let field = &reader.fields[at];
             if field.default.is_none() {
                 let why = format!("{} has no field {:?}, nor has it a default", writer.name, field.name);
-                return Ok(Step::Fail(why.into()));
+                return Ok(failed(why));
             }
             let step = self.reader_alone(field.schema)?;
             defaults.push((u32::try_from(at).map_err(Error::too_large)?, step));
@@ -221,8 +223,7 @@ impl Compiler<'_> {
                 Some(at) => {
                     let step = self.pair(field.schema, reader.fields[at].schema)?;
                     if let Step::Fail(why) = &self.steps[step.0 as usize] {
-                        let why = format!("{}.{}: {why}", reader.name, field.name);
-                        return Ok(Step::Fail(why.into()));
+                        return Ok(failed(format!("{}.{}: {why}", reader.name, field.name)));
                     }
                     FieldStep::Read(u32::try_from(at).map_err(Error::too_large)?, step)
                 }
@@ -244,7 +245,15 @@ fn symbols(writer: &EnumType, reader: &EnumType) -> Box<[u32]> {
 }
 
 fn fail(from: &TypeKind, to: &TypeKind) -> Step {
-    Step::Fail(format!("{} was written, {} is expected", from.branch_name(), to.branch_name()).into())
+    failed(format!("{} was written, {} is expected", from.branch_name(), to.branch_name()))
+}
+
+fn failed(mut why: String) -> Step {
+    if why.len() > WHY_BYTES_MAX {
+        why.truncate(why.floor_char_boundary(WHY_BYTES_MAX));
+        why.push_str("...");
+    }
+    Step::Fail(why.into())
 }
 
 /// For each step, whether the writer's bytes are the reader's. All are taken to be until something differs, and what reaches
