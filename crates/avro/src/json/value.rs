@@ -255,8 +255,9 @@ fn uuid_text(bytes: [u8; 16]) -> String {
 
 fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
     let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'-').collect();
-    let digits =
-        std::str::from_utf8(&digits).ok().filter(|digits| digits.len() == 32 && digits.is_ascii())?;
+    // A number may have a sign, a UUID has none.
+    let is_one = digits.len() == 32 && digits.iter().all(u8::is_ascii_hexdigit);
+    let digits = std::str::from_utf8(&digits).ok().filter(|_| is_one)?;
     let mut bytes = [0; 16];
     for (at, byte) in bytes.iter_mut().enumerate() {
         *byte = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok()?;
