@@ -41,7 +41,7 @@ mod value;
 pub mod writer;
 
 pub use affinity_avro_derive::Record;
-pub use compatibility::{Compatibility, Mismatch, incompatibilities};
+pub use compatibility::{Compatibility, Mismatch, incompatibilities, misreadings};
 pub use datum::{
     Date, Datum, Decimal, Duration, LocalTimestampMicros, LocalTimestampMillis, LocalTimestampNanos, Record,
     TimeMicros, TimeMillis, TimestampMicros, TimestampMillis, TimestampNanos,

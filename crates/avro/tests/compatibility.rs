@@ -196,6 +196,42 @@ fn an_error_says_what_to_do_with_named_types() {
 }
 
 #[test]
+fn what_is_compatible_may_mean_something_else() {
+    let of = |logical: &str, more: &str| {
+        let kind = format!(r#"{{"type": "array", "items": ["null", {{"type": {logical}{more}}}]}}"#);
+        parse(&record("R", &field("a", &kind)))
+    };
+    let check = |old: &Schema, new: &Schema, message: Option<&str>| {
+        assert!(Backward.check(new, &[old]).is_ok());
+        let found = affinity_avro::misreadings(old, new).unwrap();
+        assert_eq!(
+            found.first().map(|first| format!("{}: {}", first.path, first.message)).as_deref(),
+            message
+        );
+    };
+    let long = |logical: &str| of("\"long\"", &format!(r#", "logicalType": "{logical}""#));
+    let decimal = |precision: u32, scale: u32| {
+        let more = format!(r#", "logicalType": "decimal", "precision": {precision}, "scale": {scale}"#);
+        of("\"bytes\"", &more)
+    };
+    let (plain, millis, micros) = (of("\"long\"", ""), long("timestamp-millis"), long("timestamp-micros"));
+    check(&millis, &millis, None);
+    check(&plain, &millis, None);
+    check(&millis, &plain, None);
+    check(
+        &millis,
+        &micros,
+        Some(
+            "R.a[]: older values are timestamp-millis, and would be read as timestamp-micros: keep it, or use another field",
+        ),
+    );
+    check(&decimal(6, 2), &decimal(8, 2), None);
+    for new in [decimal(6, 3), decimal(5, 2), decimal(8, 1)] {
+        assert_eq!(affinity_avro::misreadings(&decimal(6, 2), &new).unwrap().len(), 1);
+    }
+}
+
+#[test]
 fn levels_have_the_names_of_registries() {
     for level in Compatibility::ALL {
         assert_eq!(level.name().parse::<Compatibility>().unwrap(), level);

@@ -11,7 +11,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use affinity_avro::{Schema, incompatibilities};
+use affinity_avro::{Mismatch, Schema, incompatibilities, misreadings};
 use affinity_types::control::{CONTROL_SCHEMA, STORE_KEY_SCHEMA};
 use affinity_types::effect::EFFECT_SCHEMA;
 use affinity_types::format::{Format, FrameType, Frames, StoreFormat, StoreTypes};
@@ -182,20 +182,31 @@ async fn checked_value(
     let schema = parse((frames.schema)())?;
     registry.check(&subject, &schema).await.map_err(|error| in_store(store, &error))?;
     let own = registry.find(&subject, &schema).await?.map(|own| own.version);
-    // The level of a subject may ask for the last version only; the store holds values of all of them.
-    for version in registry.versions(&subject).await? {
+    reads_all_before(registry, &subject, own, &schema).await.map_err(|error| in_store(store, &error))?;
+    Ok(Some((subject, schema, frames)))
+}
+
+/// Whether a schema reads every version of its subject before its own, and as what it means: the level of the subject may ask for the last
+/// one only, and says nothing of logical types; the store holds values of all of them.
+async fn reads_all_before(
+    registry: &dyn SchemaRegistry,
+    subject: &Subject,
+    own: Option<SchemaVersion>,
+    schema: &Schema,
+) -> Result<(), Error> {
+    for version in registry.versions(subject).await? {
         if own.is_some_and(|own| version >= own) {
             break;
         }
-        let Some(older) = registry.version(&subject, version).await? else { continue };
-        let mismatches = incompatibilities(&older.schema, &schema)
-            .map_err(|error| in_store(store, &not_read(&subject, &older, &error)))?;
+        let Some(older) = registry.version(subject, version).await? else { continue };
+        let mismatches = incompatibilities(&older.schema, schema)
+            .and_then(|found| if found.is_empty() { misreadings(&older.schema, schema) } else { Ok(found) })
+            .map_err(|error| not_read(subject, &older, &error))?;
         if let Some(first) = mismatches.first() {
-            let why = format!("{}: {}", first.path, first.message);
-            return Err(in_store(store, &not_read(&subject, &older, &why)));
+            return Err(not_read(subject, &older, &shown(first)));
         }
     }
-    Ok(Some((subject, schema, frames)))
+    Ok(())
 }
 
 /// The id of a schema that never changes: that of the first version.
@@ -220,7 +231,8 @@ async fn fixed_id(
 /// Whether keys of the schema have the bytes of those that are there.
 fn same_key(subject: &Subject, first: &Registered, schema: &Schema) -> Result<(), Error> {
     if first.schema.canonical() == schema.canonical() {
-        return Ok(());
+        let misread = misreadings(&first.schema, schema).map_err(|error| not_read(subject, first, &error))?;
+        return misread.first().map_or(Ok(()), |found| Err(not_read(subject, first, &shown(found))));
     }
     let message = format!(
         "{subject}: keys have schema {} for ever, which is {}, and not {}: a key's schema is part of its bytes; use another store",
@@ -236,6 +248,10 @@ fn not_read(subject: &Subject, other: &Registered, why: &dyn std::fmt::Display) 
     let message =
         format!("{subject}: version {version} (schema {id}) cannot be read as this build's record: {why}");
     Error::new(ErrorKind::Incompatible, message)
+}
+
+fn shown(mismatch: &Mismatch) -> String {
+    format!("{}: {}", mismatch.path, mismatch.message)
 }
 
 fn in_store(store: &str, error: &Error) -> Error {

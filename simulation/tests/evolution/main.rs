@@ -120,6 +120,42 @@ fn a_record_that_does_not_fit_opens_and_writes_nothing() {
 }
 
 #[test]
+fn a_decimal_of_another_scale_or_of_fewer_digits_opens_nothing() {
+    use affinity_avro::Decimal;
+    use affinity_types::codec::Encode;
+    macro_rules! price {
+        ($name:ident, $($of:tt)*) => {
+            #[derive(Record)]
+            #[avro(name = "Price", namespace = "bank")]
+            struct $name {
+                amount: Option<$($of)*>,
+            }
+        };
+    }
+    price!(Six, Decimal<6, 2>);
+    price!(Eight, Decimal<8, 2>);
+    price!(Finer, Decimal<8, 3>);
+    let types = |key, value| [affinity_types::format::StoreTypes { name: "prices", key, value }];
+    let registry = MemoryRegistry::new();
+    let bound = |types: [affinity_types::format::StoreTypes; 1]| {
+        block_on(bind(&registry, "prices", "prices", &types)).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(bound(types(Six::FRAMES, Six::FRAMES)), Ok(()));
+    assert_eq!(bound(types(Six::FRAMES, Eight::FRAMES)), Ok(()), "more digits");
+    assert_eq!(bound(types(Six::FRAMES, Six::FRAMES)), Ok(()), "the older release beside it");
+    let why = bound(types(Six::FRAMES, Finer::FRAMES)).unwrap_err();
+    assert!(why.contains("bank.Price.amount: older values are decimal(6, 2)"), "{why}");
+    let why = bound(types(Finer::FRAMES, Six::FRAMES)).unwrap_err();
+    assert!(why.contains("prices-key") && why.contains("would be read as decimal(8, 3)"), "{why}");
+    let subject = subject_of("prices", None, "value").unwrap();
+    assert_eq!(block_on(registry.versions(&subject)).unwrap().len(), 2, "nothing was registered");
+    // Whoever has more digits first cannot go back to fewer.
+    let registry = MemoryRegistry::new();
+    block_on(bind(&registry, "prices", "prices", &types(None, Eight::FRAMES))).unwrap();
+    assert!(block_on(bind(&registry, "prices", "prices", &types(None, Six::FRAMES))).is_err());
+}
+
+#[test]
 fn all_stores_are_asked_before_the_first_is_registered() {
     let registry = MemoryRegistry::new();
     // The last store alone refuses: whoever reads its values needs more than this release writes.

@@ -11,6 +11,9 @@
 //! - an alias names a field that the reader has under its own name as well: Java says compatible and cannot read. Here the field
 //!   that is called so has it, and the other one needs a default.
 //!
+//! As in Java, and in registries, logical types play no part in it: a decimal of another scale is compatible, and read as another number.
+//! [`misreadings`] finds that; it is asked before records are written to a store.
+//!
 //! ```
 //! use affinity_avro::{Compatibility, Schema};
 //!
@@ -160,6 +163,15 @@ pub struct Mismatch {
 /// [`TooLarge`](crate::ErrorKind::TooLarge) if the schemas are too deep or too large to be compared.
 pub fn incompatibilities(writer: &Schema, reader: &Schema) -> Result<Vec<Mismatch>, Error> {
     mismatches(writer, reader, Walk::NewReads)
+}
+
+/// What of `writer` is read as `reader`, which is taken for the newer one, and means something else there: decimals of another scale, or of
+/// fewer digits, and any other logical type in place of one. Empty if nothing is.
+///
+/// # Errors
+/// As [`incompatibilities`].
+pub fn misreadings(writer: &Schema, reader: &Schema) -> Result<Vec<Mismatch>, Error> {
+    walk::misreadings(writer, reader)
 }
 
 /// The first mismatch as an error, which names where the others are.

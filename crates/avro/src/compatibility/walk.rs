@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use super::Mismatch;
 use crate::error::Error;
 use crate::plan::rules::{DEPTH_MAX, LOOKS_MAX, full_names_match, match_fields, names_match, promotion};
-use crate::schema::{EnumType, Name, RecordType, Schema, TypeId, TypeKind};
+use crate::schema::{EnumType, LogicalType, Name, RecordType, Schema, TypeId, TypeKind};
 
 /// Mismatches noted at most: each costs text, and nobody reads them all.
 const MISMATCHES_MAX: usize = 64;
@@ -28,13 +28,37 @@ pub(super) enum Walk {
     OldReads,
 }
 
+/// What is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// What is not read.
+    Mismatch,
+    /// What is read, and means something else.
+    Misreading,
+}
+
 /// What keeps values of `writer` from being read as those of `reader`.
 pub(super) fn mismatches(writer: &Schema, reader: &Schema, walk: Walk) -> Result<Vec<Mismatch>, Error> {
+    walk_through(writer, reader, walk, Wanted::Mismatch)
+}
+
+/// What of `writer` means something else in `reader`, which is the new one.
+pub(super) fn misreadings(writer: &Schema, reader: &Schema) -> Result<Vec<Mismatch>, Error> {
+    walk_through(writer, reader, Walk::NewReads, Wanted::Misreading)
+}
+
+fn walk_through(
+    writer: &Schema,
+    reader: &Schema,
+    walk: Walk,
+    wanted: Wanted,
+) -> Result<Vec<Mismatch>, Error> {
     let name = reader.name().map_or(String::new(), |name| name.full().to_owned());
     let mut walker = Walker {
         writer,
         reader,
         walk,
+        wanted,
         seen: HashSet::new(),
         depth: 0,
         looks_left: LOOKS_MAX,
@@ -49,6 +73,7 @@ struct Walker<'a> {
     writer: &'a Schema,
     reader: &'a Schema,
     walk: Walk,
+    wanted: Wanted,
     seen: HashSet<(TypeId, TypeId)>,
     depth: u32,
     /// Pairs, fields, symbols and branches that may still be looked at.
@@ -69,6 +94,7 @@ impl<'a> Walker<'a> {
             return Err(Error::too_large("the schemas are too deep to compare"));
         }
         self.depth += 1;
+        self.meaning(writer, reader);
         self.compare(writer, reader)?;
         self.depth -= 1;
         Ok(())
@@ -110,6 +136,26 @@ impl<'a> Walker<'a> {
             (from, to) => self.other_type(from, to),
         }
         Ok(())
+    }
+
+    /// Two logical types on what is read as it is. A decimal may get more digits, since its bytes are those of the number without its point.
+    fn meaning(&mut self, writer: TypeId, reader: TypeId) {
+        use LogicalType::Decimal;
+        let (Some(old), Some(new)) = (self.writer[writer].logical, self.reader[reader].logical) else {
+            return;
+        };
+        let is_kept = match (old, new) {
+            (Decimal { precision: old, scale }, Decimal { precision: new, scale: other }) => {
+                scale == other && old <= new
+            }
+            _ => old == new,
+        };
+        if !is_kept {
+            self.add(
+                format!("older values are {old}, and would be read as {new}: keep it, or use another field"),
+                Wanted::Misreading,
+            );
+        }
     }
 
     fn charge(&mut self, looks: usize) -> Result<(), Error> {
@@ -241,7 +287,11 @@ impl<'a> Walker<'a> {
     }
 
     fn note(&mut self, message: String) {
-        if self.found.len() < MISMATCHES_MAX {
+        self.add(message, Wanted::Mismatch);
+    }
+
+    fn add(&mut self, message: String, what: Wanted) {
+        if what == self.wanted && self.found.len() < MISMATCHES_MAX {
             let path = self.shown_path();
             let mismatch = Mismatch { path, message };
             if !self.found.contains(&mismatch) {

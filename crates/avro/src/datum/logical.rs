@@ -103,8 +103,8 @@ number!(
 
 /// A number with `SCALE` digits behind the point, of at most `PRECISION` digits in all: what it is without the point.
 ///
-/// Resolution knows nothing of scales: a value written with another one is read as if it had this one. Schemas whose scales differ
-/// are for the compatibility check to refuse.
+/// Resolution knows nothing of scales: a value written with another one is read as if it had this one. Nor do levels of compatibility, as
+/// in other registries; [`misreadings`](crate::misreadings) finds it, and a store of such values does not open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Decimal<const PRECISION: usize, const SCALE: usize>(i128);
 

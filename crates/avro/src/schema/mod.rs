@@ -320,6 +320,26 @@ impl fmt::Display for Schema {
     }
 }
 
+/// As schemas write it.
+impl fmt::Display for LogicalType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LogicalType::Decimal { precision, scale } => return write!(f, "decimal({precision}, {scale})"),
+            LogicalType::Uuid => "uuid",
+            LogicalType::Date => "date",
+            LogicalType::TimeMillis => "time-millis",
+            LogicalType::TimeMicros => "time-micros",
+            LogicalType::TimestampMillis => "timestamp-millis",
+            LogicalType::TimestampMicros => "timestamp-micros",
+            LogicalType::TimestampNanos => "timestamp-nanos",
+            LogicalType::LocalTimestampMillis => "local-timestamp-millis",
+            LogicalType::LocalTimestampMicros => "local-timestamp-micros",
+            LogicalType::LocalTimestampNanos => "local-timestamp-nanos",
+            LogicalType::Duration => "duration",
+        })
+    }
+}
+
 impl TypeKind {
     /// The name of a named type.
     #[must_use]
