@@ -119,10 +119,13 @@ impl SchemaWriter {
 
     /// Writes a record.
     pub fn record(&mut self, named: &Named, fields: &[FieldOf]) {
+        // What its fields mean is told by themselves.
+        let logical = self.logical.take();
         self.named(named, "record", |schema| {
             schema.out.push_str(r#","fields":"#);
             schema.list(fields, SchemaWriter::field);
         });
+        self.logical = logical;
     }
 
     fn field(&mut self, field: &FieldOf) {

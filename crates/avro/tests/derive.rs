@@ -344,6 +344,18 @@ fn a_type_that_holds_itself_without_a_name_is_refused_and_not_overflowed() {
 }
 
 #[test]
+fn a_logical_type_on_a_record_is_refused_and_not_dropped() {
+    #[derive(Record)]
+    struct Holder {
+        #[avro(logical = "date")]
+        line: Line,
+    }
+    let why = std::panic::catch_unwind(Holder::schema).expect_err("a record is no date");
+    let why = why.downcast_ref::<String>().expect("a message");
+    assert!(why.contains("line: nothing in it can mean date"), "{why}");
+}
+
+#[test]
 fn logical_types_have_the_bytes_of_what_they_are_made_of() {
     #[derive(Debug, PartialEq, Record)]
     struct All {
