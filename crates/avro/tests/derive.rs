@@ -471,6 +471,10 @@ fn times_of_chrono_are_logical_types() {
     assert_eq!(check(-1), r#"{"at":-1,"day":-1,"time":86399999999,"local":-1}"#);
     check(1_795_456_800_123_000);
     check(-2_208_988_800_000_000);
+    let leap = NaiveTime::from_hms_micro_opt(23, 59, 59, 1_500_000).unwrap();
+    let times = Times { time: leap, ..Times::from_json(r#"{"at":0,"day":0,"time":0,"local":0}"#).unwrap() };
+    let last = NaiveTime::from_hms_micro_opt(23, 59, 59, 999_999).unwrap();
+    assert_eq!(Times::from_avro(&times.to_avro()).unwrap().time, last, "a leap second is read back");
     assert!(Times::from_json(r#"{"at":0,"day":0,"time":86400000000,"local":0}"#).is_err());
     assert!(Times::from_json(r#"{"at":0,"day":2147483647,"time":0,"local":0}"#).is_err());
 }

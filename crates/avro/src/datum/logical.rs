@@ -343,6 +343,9 @@ mod with_chrono {
 
     use super::*;
 
+    /// The last microsecond of a day.
+    const LAST_MICROS: i64 = 86_399_999_999;
+
     const EPOCH: NaiveDate = NaiveDate::from_ymd_opt(1970, 1, 1).expect("a date");
 
     written_as!(
@@ -367,7 +370,9 @@ mod with_chrono {
         "long",
         "time-micros",
         |value: &NaiveTime| {
-            i64::from(value.num_seconds_from_midnight()) * 1_000_000 + i64::from(value.nanosecond() / 1000)
+            // A leap second has more than a second's nanoseconds, and Avro's day has none: the last one would not be read back.
+            let seconds = i64::from(value.num_seconds_from_midnight());
+            (seconds * 1_000_000 + i64::from(value.nanosecond() / 1000)).min(LAST_MICROS)
         },
         |base: i64| {
             let seconds = u32::try_from(base.div_euclid(1_000_000)).ok()?;
