@@ -63,8 +63,8 @@ pub fn subject_of(topic: &str, store: Option<&str>, what: &str) -> Result<Subjec
 ///
 /// # Errors
 /// `Incompatible`, with store, version and path, if the values there may be cannot all be read as this build's records, if a record may not
-/// follow those before it by the level of its subject, or if the schema of a key has changed: nothing was registered then. Else the
-/// registry's.
+/// follow those before it by the level of its subject, or if the schema of a key has changed: nothing was registered then, unless somebody else
+/// has registered what does not fit at the same time. Else the registry's.
 pub async fn bind(
     registry: &dyn SchemaRegistry,
     topic: &str,
@@ -86,7 +86,10 @@ pub async fn bind(
             format.key = Format::Frames(Frames::fixed(id.0));
         }
         if let Some((subject, schema, frames)) = value {
-            let id = registry.register(&subject, &schema).await?.id;
+            let Registered { id, version, .. } = registry.register(&subject, &schema).await?;
+            // Somebody else may have registered since it was asked.
+            let read = reads_all_before(registry, &subject, Some(version), &schema).await;
+            read.map_err(|error| in_store(name, &error))?;
             let frames = Frames::new(id.0, (frames.readers)());
             format.value = Format::Frames(frames.clone());
             bound.values.push(Values { subject, frames, learned: AtomicU32::new(0) });

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this crate is tests")]
 
 mod bank;
+mod between;
 mod harness;
 mod node;
 
