@@ -67,15 +67,16 @@ fn functions(container: &Container, fields: &[Field<'_>]) -> Functions {
             #ident: <#of as ::affinity_avro::Datum>::decode(reader).map_err(|error| error.within(#name))?
         }
     });
+    let count = fields.len();
     let describe = quote!(schema.record(#named, &[#(#described),*]););
     Functions {
         consts: quote!(const BRANCH: &'static str = #name;),
         describe,
         encode: quote!(#(#encoded)*),
         decode: quote! {
-            reader.enter()?;
+            reader.enter_record::<Self>(#count)?;
             let value = Self { #(#decoded),* };
-            reader.leave();
+            reader.leave_record::<Self>(#count);
             ::std::result::Result::Ok(value)
         },
         resolve: resolve(fields),
@@ -105,7 +106,7 @@ fn describe(field: &Field<'_>) -> TokenStream {
 }
 
 fn resolve(fields: &[Field<'_>]) -> TokenStream {
-    let slots = slots(fields);
+    let (slots, count) = (slots(fields), fields.len());
     let read = fields.iter().map(|Field { at, of, item, slot, .. }| {
         let name = &item.name;
         quote! {
@@ -130,7 +131,7 @@ fn resolve(fields: &[Field<'_>]) -> TokenStream {
         if at.is_same() {
             return <Self as ::affinity_avro::Datum>::decode(reader);
         }
-        reader.enter()?;
+        reader.enter_record::<Self>(#count)?;
         #slots
         for field in at.fields()? {
             match field {
@@ -142,7 +143,7 @@ fn resolve(fields: &[Field<'_>]) -> TokenStream {
             }
         }
         let value = Self { #(#filled),* };
-        reader.leave();
+        reader.leave_record::<Self>(#count);
         ::std::result::Result::Ok(value)
     }
 }
@@ -170,7 +171,7 @@ fn write_json(fields: &[Field<'_>]) -> TokenStream {
 }
 
 fn read_json(fields: &[Field<'_>]) -> TokenStream {
-    let slots = slots(fields);
+    let (slots, count) = (slots(fields), fields.len());
     let read = fields.iter().map(|Field { of, item, slot, .. }| {
         let name = &item.name;
         quote! {
@@ -194,7 +195,7 @@ fn read_json(fields: &[Field<'_>]) -> TokenStream {
     });
     quote! {
         #slots
-        reader.object()?;
+        reader.record::<Self>(#count)?;
         let mut first = true;
         while let ::std::option::Option::Some(key) = reader.key(&mut first)? {
             match &*key {
@@ -202,6 +203,8 @@ fn read_json(fields: &[Field<'_>]) -> TokenStream {
                 _ => reader.skip()?,
             }
         }
-        ::std::result::Result::Ok(Self { #(#filled),* })
+        let value = Self { #(#filled),* };
+        reader.leave_record::<Self>(#count);
+        ::std::result::Result::Ok(value)
     }
 }

@@ -8,7 +8,8 @@
 pub struct Limits {
     /// Bytes of input.
     pub bytes_max: usize,
-    /// Records, arrays, maps and unions around a value.
+    /// Records, arrays, maps and unions around a value. A compiled record counts one more for each 512 bytes and for each 16 fields of
+    /// its own, since they take the stack.
     pub depth_max: u32,
     /// Items of arrays and maps, and fields that are read without a compiled type or passed over: how much work input
     /// that takes no bytes (an array of nulls) can ask for.
@@ -28,6 +29,18 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits::DEFAULT
     }
+}
+
+/// How deep a compiled record of so many fields is for [`Limits::depth_max`]: each field has room of its own on the stack, more so in builds that are not
+/// optimized. A record that fills most of a stack alone is left to whoever wrote it.
+#[inline]
+pub(crate) const fn depth_of<T>(fields: usize) -> u32 {
+    const BYTES_OF_A_LEVEL: usize = 512;
+    const FIELDS_OF_A_LEVEL: usize = 16;
+    const LEVELS_MAX: usize = 32;
+    let levels = 1 + size_of::<T>() / BYTES_OF_A_LEVEL + fields / FIELDS_OF_A_LEVEL;
+    #[expect(clippy::cast_possible_truncation, reason = "it is small")]
+    return if levels < LEVELS_MAX { levels as u32 } else { LEVELS_MAX as u32 };
 }
 
 /// Limits on reading a schema.

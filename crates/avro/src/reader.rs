@@ -5,7 +5,7 @@ use bytes::Bytes;
 use affinity_types::varint;
 
 use crate::error::Error;
-use crate::limits::Limits;
+use crate::limits::{Limits, depth_of};
 
 /// A place in the bytes of a value, and what may still be spent on reading on.
 ///
@@ -264,6 +264,23 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn leave(&mut self) {
         self.depth += 1;
+    }
+
+    /// Goes into a compiled record of so many fields. [`leave_record`](Reader::leave_record) goes out again.
+    ///
+    /// # Errors
+    /// If the limits allow no more.
+    #[inline]
+    pub fn enter_record<T>(&mut self, fields: usize) -> Result<(), Error> {
+        let left = self.depth.checked_sub(depth_of::<T>(fields));
+        self.depth = left.ok_or_else(|| Error::too_large("values nest too deep"))?;
+        Ok(())
+    }
+
+    /// Goes out of what was entered last.
+    #[inline]
+    pub fn leave_record<T>(&mut self, fields: usize) {
+        self.depth += depth_of::<T>(fields);
     }
 
     /// Items and bytes of memory that may still be read.

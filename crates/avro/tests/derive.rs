@@ -325,6 +325,43 @@ fn values_that_nest_too_deep_are_errors() {
     assert_eq!(Node::from_json(&json).unwrap_err().kind(), ErrorKind::TooLarge);
 }
 
+/// A record with a text for each name, which holds itself.
+macro_rules! broad {
+    ($($field:ident)*) => {
+        const BROAD: usize = [$(stringify!($field)),*].len();
+
+        #[derive(Debug, PartialEq, Record)]
+        struct Broad {
+            $($field: String,)*
+            next: Option<Box<Broad>>,
+        }
+    };
+}
+broad!(a b c d e f g h i j k l m n o p q r s t u v w x y z aa ab ac ad ae af ag ah ai aj ak al am an ao ap aq ar at au av aw);
+
+#[test]
+fn broad_records_that_nest_deep_are_errors_on_a_stack_of_two_megabytes() {
+    let read = || {
+        let chain = |length: usize| {
+            let level = [vec![0; BROAD], vec![2]].concat();
+            [level.repeat(length), vec![0; BROAD + 1]].concat()
+        };
+        let older = Broad::schema().text().replacen(r#""type":"string""#, r#""type":"bytes""#, 1);
+        let plan = RecordPlan::<Broad>::new(&Schema::parse(&older).expect("a schema")).expect("a plan");
+        assert!(!plan.plan().is_same());
+        let few = Broad::from_avro(&chain(20)).expect("few enough");
+        assert_eq!(plan.decode(&chain(20)).expect("few enough"), few);
+        assert_eq!(Broad::from_json(&few.to_json()).expect("few enough"), few);
+        let (kind, bytes) = (|error: Error| error.kind(), chain(1000));
+        assert_eq!(Broad::from_avro(&bytes).map_err(kind), Err(ErrorKind::TooLarge));
+        assert_eq!(plan.decode(&bytes).map_err(kind), Err(ErrorKind::TooLarge));
+        let json = format!("{}null{}", r#"{"next":"#.repeat(1000), "}".repeat(1000));
+        assert_eq!(Broad::from_json(&json).map_err(kind), Err(ErrorKind::TooLarge));
+    };
+    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(read).expect("a thread");
+    thread.join().expect("it reads and refuses");
+}
+
 #[test]
 fn a_type_that_holds_itself_without_a_name_is_refused_and_not_overflowed() {
     #[derive(Record)]

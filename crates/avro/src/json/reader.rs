@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::JsonForm;
 use crate::error::Error;
-use crate::limits::Limits;
+use crate::limits::{Limits, depth_of};
 use crate::reader::Reader;
 
 /// What a JSON value is, told by its first character.
@@ -384,6 +384,25 @@ impl<'a> JsonReader<'a> {
     /// If something else comes, or it lies too deep.
     pub fn object(&mut self) -> Result<(), Error> {
         self.enter(b'{', "an object")
+    }
+
+    /// Enters the object of a compiled record of so many fields, as [`object`](Self::object). [`leave_record`](Self::leave_record) comes behind its end.
+    ///
+    /// # Errors
+    /// If something else comes, or it lies too deep.
+    #[inline]
+    pub fn record<T>(&mut self, fields: usize) -> Result<(), Error> {
+        self.object()?;
+        // The object itself is one.
+        let left = self.depth.checked_sub(depth_of::<T>(fields) - 1);
+        self.depth = left.ok_or_else(|| Error::too_large("JSON nests too deep"))?;
+        Ok(())
+    }
+
+    /// Leaves it.
+    #[inline]
+    pub fn leave_record<T>(&mut self, fields: usize) {
+        self.depth += depth_of::<T>(fields) - 1;
     }
 
     /// The next name in the object entered last, `first` on the first call; its value comes next. The object is left at
