@@ -4,8 +4,9 @@
 fn every_line_of_the_readme_stands_in_the_example() {
     let readme = include_str!("../../../README.md");
     let example = include_str!("../examples/by_hand.rs");
-    let block = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next());
-    let block = block.expect("the README shows some Rust");
-    let mut lines = block.lines().filter(|line| !line.is_empty());
+    let section = readme.split("## The changelog, by hand\n").nth(1).expect("the README has the section");
+    let block = section.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next());
+    let block = block.expect("the section shows some Rust");
+    let mut lines = block.lines().map(str::trim).filter(|line| !line.is_empty());
     assert!(lines.all(|line| example.lines().any(|of_example| of_example.trim() == line)), "{block}");
 }
